@@ -1,0 +1,130 @@
+package web
+
+import (
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// ProtocolVersion is the first thing both sides say. It grows when an old page
+// could no longer talk to a new server.
+const ProtocolVersion = 1
+
+// Request is what the page sends. ID is the page's own number for it; every
+// message that answers it carries the same number.
+//
+//	open     Lesson              begin or join the lab of this browser for a lesson
+//	run      Step                run a step's commands
+//	again    Step                go back to before the step, and run it again
+//	goto     Step, Done          rebuild the lab to before the step, or (Done) to after it
+//	rebuild                      make the lab anew, to the step where it was
+//	predict  Step, Option        the learner's guess, before run
+//	command  Node, Text          a command line of the learner's own
+//	stop                         interrupt what is running
+type Request struct {
+	ID     int    `json:"id"`
+	Type   string `json:"type"`
+	V      int    `json:"v,omitempty"` // open: ProtocolVersion
+	Lesson string `json:"lesson,omitempty"`
+	Step   string `json:"step,omitempty"`
+	Done   bool   `json:"done,omitempty"`
+	Option string `json:"option,omitempty"`
+	Node   string `json:"node,omitempty"`
+	Text   string `json:"text,omitempty"`
+}
+
+// Message is what the server sends. Type names the one of the other fields
+// that is set.
+type Message struct {
+	Type string `json:"type"`
+	ID   int    `json:"id,omitempty"` // the Request this answers; 0 when nobody asked
+
+	Hello    *Hello          `json:"hello,omitempty"`
+	Lab      *Lab            `json:"lab,omitempty"`
+	Snapshot *state.Snapshot `json:"snapshot,omitempty"`
+	Packets  []trace.Packet  `json:"packets,omitempty"`
+	Trace    *trace.Trace    `json:"trace,omitempty"`
+	Dropped  uint64          `json:"dropped,omitempty"`
+	Begin    *Begin          `json:"begin,omitempty"`
+	Command  *Command        `json:"command,omitempty"`
+	Step     *Step           `json:"step,omitempty"`
+	Error    *Error          `json:"error,omitempty"`
+	Done     bool            `json:"done,omitempty"` // Type "done": the request ended well
+}
+
+// Hello is the first message on a connection.
+type Hello struct {
+	V       int    `json:"v"`
+	Version string `json:"version"` // of vethlab
+	Backend string `json:"backend"` // "kernel", or "none" where it cannot run
+	// Reason says why the kernel backend cannot run, and Fix what to do.
+	Reason string `json:"reason,omitempty"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+// Lab tells how the lab is. It comes after open, and again whenever it changes.
+type Lab struct {
+	ID      string `json:"id"`    // four hex digits, to tell labs apart
+	State   string `json:"state"` // starting, ready, running, rebuilding, lost, none
+	Lesson  string `json:"lesson"`
+	Variant string `json:"variant,omitempty"` // nf_tables or legacy
+	Text    string `json:"text,omitempty"`    // lost: why
+	// Steps holds what is known of each step of the lesson that was run, in
+	// order, so that a page that joins late shows the same.
+	Steps []Step `json:"steps"`
+	// Next is the step to run next; empty when the lesson is done.
+	Next string `json:"next,omitempty"`
+	Tabs int    `json:"tabs"` // pages open on this lab
+}
+
+// Begin says that a command of a step (or of the learner) begins.
+type Begin struct {
+	Step  string `json:"step,omitempty"`
+	Index int    `json:"index"` // which of the step's commands, from 0
+	Total int    `json:"total"`
+	Node  string `json:"node"`
+	Text  string `json:"text"`
+}
+
+// Command is a command that ended, with what it printed and sent.
+type Command struct {
+	Step   string `json:"step,omitempty"` // empty for a command of the learner's own
+	Index  int    `json:"index"`
+	Node   string `json:"node"`
+	Text   string `json:"text"`
+	Status int    `json:"status"`
+	Stdout string `json:"stdout,omitempty"`
+	Stderr string `json:"stderr,omitempty"`
+	// Ops are the canonical forms of what the line came to.
+	Ops    []string      `json:"ops,omitempty"`
+	Traces []trace.Trace `json:"traces,omitempty"` // journeys of the packets it sent
+}
+
+// Step is a step of the lesson that was run.
+type Step struct {
+	ID       string    `json:"id"`
+	State    string    `json:"state"` // done, failed (its check did not hold), broken (the lab failed)
+	Commands []Command `json:"commands"`
+	// Checks tell what held, in the order of the lesson's checks.
+	Checks []Check `json:"checks"`
+	// Guess is the option the learner chose; Answer the one that the capture
+	// shows; Observed the value it was read from.
+	Guess    string `json:"guess,omitempty"`
+	Answer   string `json:"answer,omitempty"`
+	Observed string `json:"observed,omitempty"`
+}
+
+// Check is one thing a step promised.
+type Check struct {
+	OK   bool   `json:"ok"`
+	Text string `json:"text"` // what was looked at: "route in ns1: default via 172.18.0.1"
+	Got  string `json:"got,omitempty"`
+}
+
+// Error says what went wrong and what to do about it.
+type Error struct {
+	// Code: bad-message, version, unknown-lesson, unknown-step, unknown-node,
+	// busy, lost, no-kernel, too-many-labs, already-run, out-of-order, internal
+	Code string `json:"code"`
+	Text string `json:"text"`
+	Do   string `json:"do,omitempty"`
+}
