@@ -20,6 +20,10 @@ const ProtocolVersion = 1
 //	predict  Step, Option        the learner's guess, before run
 //	command  Node, Text          a command line of the learner's own
 //	stop                         interrupt what is running
+//
+// A lab does one thing at a time: while it runs, everything but stop is
+// answered with the error "busy". A request ends with one message "done" or
+// "error" that carries its ID.
 type Request struct {
 	ID     int    `json:"id"`
 	Type   string `json:"type"`
@@ -43,7 +47,7 @@ type Message struct {
 	Snapshot *state.Snapshot `json:"snapshot,omitempty"`
 	Packets  []trace.Packet  `json:"packets,omitempty"`
 	Trace    *trace.Trace    `json:"trace,omitempty"`
-	Dropped  uint64          `json:"dropped,omitempty"`
+	Dropped  uint64          `json:"dropped,omitempty"` // with packets: so many sightings before these were lost
 	Begin    *Begin          `json:"begin,omitempty"`
 	Command  *Command        `json:"command,omitempty"`
 	Step     *Step           `json:"step,omitempty"`
@@ -69,8 +73,13 @@ type Lab struct {
 	Variant string `json:"variant,omitempty"` // nf_tables or legacy
 	Text    string `json:"text,omitempty"`    // lost: why
 	// Steps holds what is known of each step of the lesson that was run, in
-	// order, so that a page that joins late shows the same.
-	Steps []Step `json:"steps"`
+	// order, so that a page that joins late shows the same. It is absent when
+	// only State changed: keep what you have, and the "step" messages since.
+	Steps []Step `json:"steps,omitzero"`
+	// Own holds the learner's own commands, in order; absent like Steps.
+	Own []Command `json:"own,omitzero"`
+	// Guesses are the options chosen so far, by step.
+	Guesses map[string]string `json:"guesses,omitempty"`
 	// Next is the step to run next; empty when the lesson is done.
 	Next string `json:"next,omitempty"`
 	Tabs int    `json:"tabs"` // pages open on this lab
@@ -102,7 +111,10 @@ type Command struct {
 // Step is a step of the lesson that was run.
 type Step struct {
 	ID       string    `json:"id"`
-	State    string    `json:"state"` // done, failed (its check did not hold), broken (the lab failed)
+	// State: done; failed (its check did not hold); broken (the lab failed or
+	// the step was stopped: it is the next to run); skipped (after goto: its
+	// commands were replayed without the ones that only send packets or look).
+	State    string    `json:"state"`
 	Commands []Command `json:"commands"`
 	// Checks tell what held, in the order of the lesson's checks.
 	Checks []Check `json:"checks"`
@@ -122,8 +134,9 @@ type Check struct {
 
 // Error says what went wrong and what to do about it.
 type Error struct {
-	// Code: bad-message, version, unknown-lesson, unknown-step, unknown-node,
-	// busy, lost, no-kernel, too-many-labs, already-run, out-of-order, internal
+	// Code: bad-message, version, unknown-lesson, unknown-step, unknown-option,
+	// unknown-node, syntax, busy, not-open, lost, no-kernel, too-many-labs,
+	// already-run, out-of-order, stopped, timeout, internal
 	Code string `json:"code"`
 	Text string `json:"text"`
 	Do   string `json:"do,omitempty"`
