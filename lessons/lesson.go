@@ -19,6 +19,16 @@ type Lesson struct {
 	Start op.World `json:"-"`
 }
 
+// Step returns the step of that ID and its place, or nil and -1.
+func (l *Lesson) Step(id string) (*Step, int) {
+	for i := range l.Steps {
+		if l.Steps[i].ID == id {
+			return &l.Steps[i], i
+		}
+	}
+	return nil, -1
+}
+
 // Step is one step: prose, an optional prediction, commands, an explanation.
 type Step struct {
 	ID       string           `json:"id"`
@@ -31,6 +41,8 @@ type Step struct {
 	// ("journey", "packets", "iptables", "conntrack", "neighbours", "commands"),
 	// and which command's journey (its index; -1 for none).
 	Focus Focus `json:"focus"`
+
+	Checks []Check `json:"-"` // what holds once the step is done, and did not before
 }
 
 // Focus is where the page looks when a step has run.
@@ -51,6 +63,8 @@ type Line struct {
 type Predict struct {
 	Question Text     `json:"question"`
 	Options  []Option `json:"options"`
+
+	Answer Selector `json:"-"` // where the capture or the state holds the answer
 }
 
 // Option is one possible answer.
@@ -58,6 +72,8 @@ type Option struct {
 	ID    string           `json:"id"`
 	Label Text             `json:"label"`         // may hold an address in backquotes
 	Why   map[string][]Doc `json:"why,omitempty"` // shown when it was chosen: the misconception, or why it is right
+
+	Value string `json:"-"` // right when the Selector reads this
 }
 
 // Doc is a piece of prose: a small tree the page renders without innerHTML.
