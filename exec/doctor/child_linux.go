@@ -20,39 +20,34 @@ import (
 	mdnetlink "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vethlab/exec/sandbox"
 )
 
-// childName is argv[0] of a process that Check starts.
-const childName = "vethlab-doctor"
+// The roles in which Check runs this program again; see sandbox.Main.
+const (
+	roleNothing = "doctor-nothing"
+	roleUID     = "doctor-uid"
+	roleLab     = "doctor-lab"
+)
 
-// Path is where a lab's tools are looked for: an unprivileged user's own PATH
-// often lacks the sbin directories.
-const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// Init takes over the process when Check started it, and never returns then.
-// Call it first in main, and in TestMain of every test that calls Check.
-func Init() {
-	if os.Args[0] != childName || len(os.Args) < 2 {
-		return
-	}
-	switch os.Args[1] {
-	case "nothing":
-	case "uid":
+func init() {
+	sandbox.Register(roleNothing, func() {})
+	sandbox.Register(roleUID, func() {
 		if os.Getuid() != 0 || os.Getgid() != 0 {
 			fmt.Fprintf(os.Stderr, "uid is %d and gid %d instead of 0", os.Getuid(), os.Getgid())
 			os.Exit(1)
 		}
-	case "lab":
+	})
+	sandbox.Register(roleLab, func() {
 		// Outside of namespaces of its own this would mount over the machine's /run.
 		if os.Getpid() != 1 || wholeMachine() {
 			fmt.Fprintln(os.Stderr, "vethlab doctor: this process is for a lab's namespaces only")
 			os.Exit(2)
 		}
 		runtime.LockOSThread()
-		os.Setenv("PATH", Path)
-		child(json.NewEncoder(os.NewFile(3, "report")))
-	}
-	os.Exit(0)
+		child(json.NewEncoder(os.NewFile(sandbox.Control, "report")))
+	})
 }
 
 // wholeMachine reports whether this is the machine's own user namespace.
@@ -63,7 +58,7 @@ func wholeMachine() bool {
 
 // child tries every probe of the child, and reports each when it is done.
 func child(out *json.Encoder) {
-	unix.CloseOnExec(3)
+	unix.CloseOnExec(sandbox.Control)
 	failed := map[string]bool{}
 	for _, c := range checks {
 		if c.try != "child" {
@@ -168,15 +163,16 @@ func tryNetns() (string, error) {
 	return "", nil
 }
 
-// trySysfs mounts a sysfs of the new network namespace. Where the machine's is
-// read-only (a container), only a read-only one is allowed.
+// trySysfs mounts a sysfs of the new network namespace. Where the machine's own
+// is read-only (a container), only a read-only one is allowed; and that one may
+// not stay on /sys: `ip netns exec` unmounts what it finds there, mounts a
+// writable one and is refused, but copes with the machine's, which it cannot
+// unmount (iproute2 lib/namespace.c, netns_switch).
 func trySysfs() (string, error) {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	err := unix.Mount("sysfs", "/sys", "sysfs", flags, "")
-	if errors.Is(err, unix.EPERM) {
-		if unix.Mount("sysfs", "/sys", "sysfs", flags|unix.MS_RDONLY, "") == nil {
-			return "read-only", nil
-		}
+	if errors.Is(err, unix.EPERM) && unix.Mount("sysfs", "/sys", "sysfs", flags|unix.MS_RDONLY, "") == nil {
+		return "read-only, as the machine's own", unix.Unmount("/sys", unix.MNT_DETACH)
 	}
 	if err != nil {
 		return "", fmt.Errorf("mounting sysfs on /sys: %w", err)

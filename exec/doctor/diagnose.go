@@ -27,6 +27,9 @@ type machine struct {
 	MaskedProc, MaskedSys []string
 	// Seccomp says that a system call filter is on.
 	Seccomp bool
+	// LacksUID says that root asks, in a user namespace that has no room for the
+	// uids a lab gets from root.
+	LacksUID bool
 	// Chroot says that / is not the root of the mount namespace: clone(2)
 	// then refuses CLONE_NEWUSER.
 	Chroot bool
@@ -129,6 +132,11 @@ func (m machine) namespaces(r result) diagnosis {
 		}
 	case r.Errno != syscall.EPERM && r.Errno != syscall.EACCES:
 		return diagnosis{cause: "an unknown cause"}
+	case r.ID == "uidmap" && m.LacksUID:
+		return diagnosis{
+			cause: "this root is root of a user namespace only (a rootless container, unshare -r), which has not the uids that labs get from root; an ordinary user's lab needs no uid but its own",
+			fix:   "setpriv --reuid=65534 --regid=65534 --clear-groups vethlab serve",
+		}
 	case m.UsernsClone == 0 && m.UID != 0:
 		return diagnosis{
 			cause: "kernel.unprivileged_userns_clone is 0: only root may make user namespaces (Debian's switch)",

@@ -171,7 +171,8 @@ type prober interface {
 	machine() machine
 }
 
-// Check tries everything and says what came of it. It takes some 0.3 s.
+// Check tries everything and says what came of it. It takes some 0.2 s. The
+// program that calls it must call sandbox.Main first.
 func Check(ctx context.Context) []Probe { return examine(ctx, newProber()) }
 
 func examine(ctx context.Context, p prober) []Probe {

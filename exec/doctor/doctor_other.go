@@ -7,9 +7,6 @@ import (
 	"runtime"
 )
 
-// Init does nothing where there is no Linux kernel.
-func Init() {}
-
 type nowhere struct{}
 
 func newProber() prober { return nowhere{} }

@@ -16,7 +16,13 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"vethlab/exec/sandbox"
 )
+
+// toolPath is where tools are looked for on the machine itself: an
+// unprivileged user's own PATH often lacks the sbin directories.
+const toolPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // real tries everything on this machine.
 type real struct{}
@@ -34,18 +40,18 @@ func (real) try(ctx context.Context) map[string]result {
 	if r, tried := mixedRules(ctx); tried {
 		add(r)
 	}
-	if !add(newResult("userns", "", start(ctx, "nothing", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}, nil))) {
+	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
+	if !add(newResult("userns", "", start(ctx, roleNothing, attr, nil))) {
 		return results
 	}
-	attr, detail := labUser()
+	attr = sandbox.Namespaces()
 	attr.Cloneflags = unix.CLONE_NEWUSER
-	if !add(newResult("uidmap", detail, start(ctx, "uid", attr, nil))) {
+	inside := fmt.Sprintf("0 inside is %d outside", attr.UidMappings[0].HostID)
+	if !add(newResult("uidmap", inside, start(ctx, roleUID, attr, nil))) {
 		return results
 	}
-	attr, _ = labUser()
-	attr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 	var report bytes.Buffer
-	err := start(ctx, "lab", attr, &report)
+	err := start(ctx, roleLab, sandbox.Namespaces(), &report)
 	dec := json.NewDecoder(&report)
 	began := false
 	for {
@@ -63,22 +69,6 @@ func (real) try(ctx context.Context) map[string]result {
 	return results
 }
 
-// labUser gives a child the uid a lab would have: 0 inside; outside the
-// caller's own, or for root one that owns nothing.
-func labUser() (*syscall.SysProcAttr, string) {
-	const nobodys = 1900000000
-	uid, gid, root := os.Getuid(), os.Getgid(), os.Geteuid() == 0 && mapped(nobodys)
-	if root {
-		uid, gid = nobodys, nobodys
-	}
-	return &syscall.SysProcAttr{
-		UidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}},
-		GidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}},
-		GidMappingsEnableSetgroups: root,
-		Credential:                 &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: !root},
-	}, fmt.Sprintf("0 inside is %d outside", uid)
-}
-
 // mapped reports whether this process's user namespace knows a uid.
 func mapped(uid int) bool {
 	data, err := os.ReadFile("/proc/self/uid_map")
@@ -94,34 +84,32 @@ func mapped(uid int) bool {
 	return false
 }
 
-// start runs this program again as a child of doctor's, and waits for it. What
-// it reports on descriptor 3 goes to report.
-func start(ctx context.Context, what string, attr *syscall.SysProcAttr, report io.Writer) error {
+// start runs this program again in a role, and waits for it. What it reports
+// on its Control descriptor goes to report.
+func start(ctx context.Context, role string, attr *syscall.SysProcAttr, report io.Writer) error {
 	var stderr bytes.Buffer
-	cmd := osexec.CommandContext(ctx, "/proc/self/exe", what)
-	cmd.Args[0] = childName
+	cmd := sandbox.Self(role, "vethlab-doctor")
 	cmd.Dir = "/"
 	cmd.Stderr = &stderr
 	attr.Pdeathsig = unix.SIGKILL
 	cmd.SysProcAttr = attr
-	var r *os.File
-	if report != nil {
-		pr, pw, err := os.Pipe()
-		if err != nil {
-			return err
-		}
-		defer pr.Close()
-		defer pw.Close()
-		cmd.ExtraFiles = []*os.File{pw}
-		r = pr
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		pw.Close()
-		if _, err := io.Copy(report, r); err != nil {
-			return err
-		}
-	} else if err := cmd.Start(); err != nil {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd.ExtraFiles = []*os.File{w} // becomes sandbox.Control
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Kill() })
+	defer stop()
+	if report == nil {
+		report = io.Discard
+	}
+	if _, err := io.Copy(report, r); err != nil {
 		return err
 	}
 	if err := cmd.Wait(); err != nil {
@@ -157,18 +145,14 @@ func mixedRules(ctx context.Context) (result, bool) {
 }
 
 func countRules(ctx context.Context, tool string) (int, bool) {
-	cmd := osexec.CommandContext(ctx, tool)
-	cmd.Env = append(os.Environ(), "PATH="+Path)
-	if p := look(tool); p != "" {
-		cmd.Path, cmd.Err = p, nil
-	}
+	cmd := osexec.CommandContext(ctx, look(tool))
 	out, err := cmd.Output()
 	return bytes.Count(out, []byte("\n-A ")), err == nil
 }
 
-// look finds a program on Path.
+// look finds a program on toolPath; "" if it is not there.
 func look(name string) string {
-	for _, dir := range strings.Split(Path, ":") {
+	for _, dir := range strings.Split(toolPath, ":") {
 		p := path.Join(dir, name)
 		if unix.Access(p, unix.X_OK) == nil {
 			return p
@@ -188,7 +172,7 @@ func (real) machine() machine {
 		MaxNS:          map[string]int{},
 		UsernsClone:    setting("/proc/sys/kernel/unprivileged_userns_clone"),
 		AppArmorUserns: setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
-		Container:      container(),
+		LacksUID:       os.Geteuid() == 0 && !mapped(sandbox.FirstUID),
 	}
 	for _, k := range []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"} {
 		m.MaxNS[k] = setting("/proc/sys/user/max_" + k + "_namespaces")
@@ -197,6 +181,7 @@ func (real) machine() machine {
 	if err == nil {
 		m.MaskedProc, m.MaskedSys, m.Chroot = readMounts(string(mounts))
 	}
+	m.Container = container(string(mounts))
 	if status, err := os.ReadFile("/proc/self/status"); err == nil {
 		m.Seccomp = strings.Contains(string(status), "\nSeccomp:\t2")
 	}
@@ -246,26 +231,25 @@ func readMounts(mountinfo string) (proc, sys []string, chroot bool) {
 	return proc, sys, chroot
 }
 
-// container names the engine whose container this process is in. It is asked
-// only when something failed: a file left behind by one does no harm.
-func container() string {
-	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+// container names the engine whose container this process is in; "" if none.
+func container(mountinfo string) string {
+	exists := func(file string) bool { return unix.Access(file, unix.F_OK) == nil }
+	switch {
+	case os.Getenv("KUBERNETES_SERVICE_HOST") != "":
 		return "kubernetes"
-	}
-	if unix.Access("/run/.containerenv", unix.F_OK) == nil {
+	case exists("/run/.containerenv"):
 		return "podman"
-	}
-	if unix.Access("/.dockerenv", unix.F_OK) == nil {
+	// Images carry /.dockerenv out of containers; only inside one are these files mounts.
+	case exists("/.dockerenv") && strings.Contains(mountinfo, " /etc/hostname "):
 		return "docker"
+	case exists("/dev/lxd"), exists("/dev/incus"):
+		return "lxc"
 	}
 	cgroup, _ := os.ReadFile("/proc/1/cgroup") // unreadable: not a sign of a container
 	for _, c := range [][2]string{{"kubepods", "kubernetes"}, {"docker", "docker"}, {"libpod", "podman"}, {"lxc", "lxc"}, {"containerd", "container"}} {
 		if strings.Contains(string(cgroup), c[0]) {
 			return c[1]
 		}
-	}
-	if unix.Access("/dev/lxd", unix.F_OK) == nil || unix.Access("/dev/incus", unix.F_OK) == nil {
-		return "lxc"
 	}
 	return ""
 }

@@ -278,3 +278,20 @@ func (n *Node) Lookup(ip netip.Addr) *Route {
 	}
 	return best
 }
+
+// String writes the route as `ip route` would.
+func (r *Route) String() string {
+	s := "default"
+	if r.Dst.Bits() != 0 {
+		s = r.Dst.String()
+	}
+	if r.Type != "" && r.Type != "unicast" {
+		s = r.Type + " " + s
+	}
+	for _, f := range [][2]string{{"via", r.Via}, {"dev", r.Dev}, {"src", r.Src}} {
+		if f[1] != "" {
+			s += " " + f[0] + " " + f[1]
+		}
+	}
+	return s
+}

@@ -30,6 +30,8 @@ type Trace struct {
 	// by the kernel's clock (simulated: by the world's clock).
 	Start int64 `json:"start"`
 	Hops  []Hop `json:"hops"`
+	// Also names the nodes that a bridge flooded a copy to, and that ignored it.
+	Also []string `json:"also,omitempty"`
 
 	Disposition Disposition `json:"disposition"`
 	// Node is where the journey ended.

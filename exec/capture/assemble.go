@@ -1,0 +1,496 @@
+package capture
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// View is what an Assembler knows of the lab beside the packets.
+type View interface {
+	// Node returns the node's present state, or nil when it is gone.
+	Node(name string) *state.Node
+	// Counters returns by how much the node's error counters (/proc/net/snmp)
+	// rose since the running command began.
+	Counters(node string) map[string]uint64
+}
+
+// Assembler puts sightings and hooks together: all that carries one packet's
+// key, in all nodes, becomes one journey when nothing more has come for Idle.
+type Assembler struct {
+	view View
+	done func(trace.Trace)
+
+	mu      sync.Mutex
+	open    map[Key]*journey
+	flows   flows
+	count   uint64
+	Skipped uint64 // sightings beyond maxOpen that were not assembled
+}
+
+// Idle is how long a journey may pause before it is taken to have ended. A
+// packet crosses a lab in well under a millisecond.
+const Idle = 15 * time.Millisecond
+
+// maxOpen bounds the journeys under way, for a learner who floods the lab.
+const maxOpen = 1000
+
+type journey struct {
+	key       Key
+	first     time.Time
+	touched   time.Time
+	sightings []Sighting
+	hooks     []Hook
+}
+
+// NewAssembler returns an Assembler that calls done for each journey.
+func NewAssembler(v View, done func(trace.Trace)) *Assembler {
+	return &Assembler{view: v, done: done, open: map[Key]*journey{}, flows: flows{}}
+}
+
+func (a *Assembler) journey(k Key) *journey {
+	j := a.open[k]
+	now := time.Now()
+	if j == nil {
+		if len(a.open) >= maxOpen {
+			a.Skipped++
+			return nil
+		}
+		j = &journey{key: k, first: now}
+		a.open[k] = j
+	}
+	j.touched = now
+	return j
+}
+
+// Sighting adds a sighting.
+func (a *Assembler) Sighting(s Sighting) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if j := a.journey(s.Key); j != nil {
+		j.sightings = append(j.sightings, s)
+	}
+}
+
+// Hook adds what netfilter reported.
+func (a *Assembler) Hook(h Hook) {
+	if !h.HasKey {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if j := a.journey(h.Key); j != nil {
+		j.hooks = append(j.hooks, h)
+	}
+}
+
+// Conn adds a change in a conntrack table.
+func (a *Assembler) Conn(ev ConnEvent) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.flows.conn(ev.Conn)
+}
+
+// Flush ends the journeys that have been idle at the given moment, or all of
+// them, and reports how many are still under way.
+func (a *Assembler) Flush(now time.Time, all bool) int {
+	a.mu.Lock()
+	var ended []*journey
+	for k, j := range a.open {
+		if all || now.Sub(j.touched) >= Idle {
+			ended = append(ended, j)
+			delete(a.open, k)
+		}
+	}
+	left := len(a.open)
+	slices.SortFunc(ended, func(x, y *journey) int { return cmp.Compare(x.start(), y.start()) })
+	traces := make([]trace.Trace, 0, len(ended))
+	for _, j := range ended {
+		a.count++
+		t, ok := assemble(j, a.view)
+		if !ok {
+			continue
+		}
+		t.ID = fmt.Sprintf("p%d", a.count)
+		t.Flow, t.Reply = a.flows.of(t.First(), t.Start)
+		traces = append(traces, t)
+	}
+	a.mu.Unlock()
+	for _, t := range traces {
+		a.done(t)
+	}
+	return left
+}
+
+func (j *journey) start() int64 {
+	if len(j.sightings) == 0 {
+		return j.first.UnixNano()
+	}
+	at := j.sightings[0].At
+	for _, s := range j.sightings {
+		at = min(at, s.At)
+	}
+	return at
+}
+
+// pass is a packet's way through one node, in by an interface or out of a
+// socket:
+//
+//	rx ─ PREROUTING ─ route ─┬─ FORWARD ──────────────────┬─ POSTROUTING ─ tx
+//	                         └─ INPUT ─ socket ─ OUTPUT ──┘
+type pass struct {
+	node   string
+	local  bool // it begins at a socket
+	rx, tx []Sighting
+	hooks  []Hook
+}
+
+func (p *pass) start() int64 {
+	switch {
+	case len(p.rx) > 0:
+		return p.rx[0].At
+	case len(p.tx) > 0:
+		return p.tx[0].At
+	case p.local:
+		return 0
+	}
+	return 1 << 62
+}
+
+// passes sorts what was seen of one packet into its ways through the nodes.
+func passes(j *journey, v View) []*pass {
+	slices.SortStableFunc(j.sightings, func(a, b Sighting) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq))
+	})
+	var nodes []string
+	seen := map[string][]*pass{}
+	hooked := map[string][]*pass{}
+	note := func(node string) {
+		if !slices.Contains(nodes, node) {
+			nodes = append(nodes, node)
+		}
+	}
+	for _, s := range j.sightings {
+		note(s.Node)
+		ps := seen[s.Node]
+		var cur *pass
+		if len(ps) > 0 {
+			cur = ps[len(ps)-1]
+		}
+		switch {
+		case s.Out && cur == nil:
+			cur = &pass{node: s.Node, local: true}
+			seen[s.Node] = append(ps, cur)
+		case !s.Out && (cur == nil || len(cur.rx) == 0 || len(cur.tx) > 0 && !isMaster(v, s.Node, s.Dev, cur.rx)):
+			cur = &pass{node: s.Node}
+			seen[s.Node] = append(ps, cur)
+		}
+		if s.Out {
+			cur.tx = append(cur.tx, s)
+		} else {
+			cur.rx = append(cur.rx, s)
+		}
+	}
+	for _, h := range j.hooks {
+		note(h.Node)
+		ps := hooked[h.Node]
+		if h.Edge == First && (h.Point == trace.Prerouting || h.Point == trace.Output) {
+			ps = append(ps, &pass{node: h.Node, local: h.Point == trace.Output})
+			hooked[h.Node] = ps
+		}
+		if len(ps) > 0 {
+			p := ps[len(ps)-1]
+			p.hooks = append(p.hooks, h)
+		}
+	}
+	var all []*pass
+	for _, n := range nodes {
+		hs := hooked[n]
+		for _, p := range seen[n] {
+			if i := slices.IndexFunc(hs, func(h *pass) bool { return h.local == p.local }); i >= 0 {
+				all = append(all, hs[:i]...)
+				p.hooks, hs = hs[i].hooks, hs[i+1:]
+			}
+			all = append(all, p)
+		}
+		all = append(all, hs...)
+	}
+	slices.SortStableFunc(all, func(a, b *pass) int { return cmp.Compare(a.start(), b.start()) })
+	return all
+}
+
+func isMaster(v View, node, dev string, ports []Sighting) bool {
+	n := v.Node(node)
+	return n != nil && slices.ContainsFunc(ports, func(s Sighting) bool {
+		l := n.Link(s.Dev)
+		return l != nil && l.Master == dev
+	})
+}
+
+// assemble makes a journey's trace. ok is false when there is nothing to show.
+func assemble(j *journey, v View) (t trace.Trace, ok bool) {
+	all := passes(j, v)
+	all, t.Also = prune(all, v)
+	if len(all) == 0 {
+		return t, false
+	}
+	t.Start = j.start()
+	b := builder{view: v, start: t.Start}
+	for _, p := range all {
+		b.pass(p)
+	}
+	t.Hops = b.hops
+	if len(t.Hops) == 0 {
+		return t, false
+	}
+	t.Summary = Summary(t.First())
+	b.end(&t, all[len(all)-1])
+	return t, true
+}
+
+// prune takes away the copies that a bridge flooded to nodes which did not
+// want them, and names those nodes.
+func prune(all []*pass, v View) (kept []*pass, also []string) {
+	wanted := func(p *pass) bool {
+		if p.local || len(p.tx) > 0 || len(p.hooks) > 0 || len(p.rx) == 0 {
+			return true
+		}
+		last := p.rx[len(p.rx)-1]
+		if last.Other {
+			return false
+		}
+		n := v.Node(p.node)
+		return last.Header.ARPOp != "request" || n == nil || n.LocalAddr(last.Header.Dst)
+	}
+	for _, p := range all {
+		if wanted(p) {
+			kept = append(kept, p)
+		} else {
+			also = append(also, p.node)
+		}
+	}
+	if len(kept) == 0 {
+		return all, nil
+	}
+	return kept, also
+}
+
+// builder writes passes down as hops and steps.
+type builder struct {
+	view  View
+	start int64
+	hops  []trace.Hop
+	at    int64
+	died  *Hook // the hook entry that ended it
+}
+
+func (b *builder) add(node string, s trace.Step) {
+	if len(b.hops) == 0 || b.hops[len(b.hops)-1].Node != node {
+		b.hops = append(b.hops, trace.Hop{Node: node})
+	}
+	h := &b.hops[len(b.hops)-1]
+	if s.Timed {
+		b.at = s.At
+	} else {
+		s.At = b.at
+	}
+	// A change that nothing reported (a packet beyond the trace's rate): say so
+	// rather than let the header jump.
+	if n := len(h.Steps); n > 0 && s.Point != trace.Conntrack {
+		if prev := h.Steps[n-1].After; rewritten(prev, s.Before) {
+			h.Steps = append(h.Steps, trace.Step{Point: trace.Conntrack, At: b.at, Before: prev, After: s.Before,
+				Cause: "seen changed; the hook was not reported", Evidence: trace.Captured})
+		}
+	}
+	h.Steps = append(h.Steps, s)
+}
+
+func rewritten(a, b trace.Header) bool {
+	return a.Src != b.Src || a.Dst != b.Dst || a.SrcPort != b.SrcPort || a.DstPort != b.DstPort ||
+		a.Proto == "icmp" && b.Proto == "icmp" && a.ICMPID != b.ICMPID
+}
+
+func (b *builder) sighting(s Sighting) {
+	p := trace.RX
+	if s.Out {
+		p = trace.TX
+	}
+	b.add(s.Node, trace.Step{Point: p, Dev: s.Dev, At: s.At - b.start, Timed: true, Before: s.Header, After: s.Header, Evidence: trace.Captured})
+}
+
+// pass writes one pass down.
+func (b *builder) pass(p *pass) {
+	n := b.view.Node(p.node)
+	groups := group(p.hooks)
+	bridge := ""
+	if len(p.rx) > 0 && n != nil {
+		if l := n.Link(p.rx[0].Dev); l != nil && l.Master != "" {
+			if m := n.Link(l.Master); m != nil && m.Type == "bridge" {
+				bridge = m.Name
+			}
+		}
+	}
+	up := slices.ContainsFunc(p.rx, func(s Sighting) bool { return s.Dev == bridge }) // the bridge took it for its own node
+	rx := p.rx
+	if len(rx) > 0 {
+		b.sighting(rx[0])
+		rx = rx[1:]
+	}
+	if bridge != "" && n.Sysctls["net.bridge.bridge-nf-call-iptables"] == "1" && len(groups) > 0 && groups[0].point == trace.Prerouting {
+		// br_netfilter calls PREROUTING before the bridge decides (br_nf_pre_routing).
+		b.group(p.node, groups[0])
+		groups = groups[1:]
+		b.bridge(p, n, bridge, up, rx)
+	} else {
+		b.bridge(p, n, bridge, up, rx)
+		if len(groups) > 0 && groups[0].point == trace.Prerouting {
+			b.group(p.node, groups[0])
+			groups = groups[1:]
+		}
+	}
+	out := ""
+	for i, g := range groups {
+		if bridge == "" || up {
+			switch {
+			case g.point == trace.Input:
+				b.route(p.node, n, g.hooks[0].Header, "")
+			case g.point == trace.Forward || g.point == trace.Output:
+				out = g.hooks[0].Oif
+				b.route(p.node, n, g.hooks[0].Header, out)
+			case g.point == trace.Postrouting && i > 0 && groups[i-1].point == trace.Output:
+				// A new destination in OUTPUT is routed again (ip_route_me_harder).
+				if prev := groups[i-1].hooks[0].Header; prev.Dst != g.hooks[0].Header.Dst {
+					b.route(p.node, n, g.hooks[0].Header, g.hooks[0].Oif)
+				}
+			}
+		}
+		b.group(p.node, g)
+	}
+	for _, s := range p.tx {
+		b.sighting(s)
+	}
+}
+
+func (b *builder) bridge(p *pass, n *state.Node, bridge string, up bool, rx []Sighting) {
+	if bridge != "" && !up && len(p.tx) > 0 {
+		h := p.rx[0].Header
+		b.add(p.node, trace.Step{Point: trace.Bridge, Dev: bridge, Before: h, After: h, Evidence: trace.Explained})
+	}
+	for _, s := range rx {
+		b.sighting(s)
+	}
+}
+
+// route writes the routing decision down. dev is the way out that the next
+// hook saw; empty means the packet was for the node itself.
+func (b *builder) route(node string, n *state.Node, h trace.Header, dev string) {
+	s := trace.Step{Point: trace.RouteStep, Dev: dev, Verdict: trace.Forwards, Before: h, After: h, Evidence: trace.Reported}
+	switch {
+	case dev == "":
+		s.Verdict, s.Note = trace.Local, "local "+h.Dst.String()
+	case n != nil && n.LocalAddr(h.Dst):
+		s.Verdict, s.Note = trace.Local, "local "+h.Dst.String()
+	case n != nil:
+		if r := n.Lookup(h.Dst); r != nil {
+			s.Note = r.String()
+		}
+	}
+	b.add(node, s)
+}
+
+type hookGroup struct {
+	point trace.Point
+	hooks []Hook
+}
+
+func group(hooks []Hook) (gs []hookGroup) {
+	for _, h := range hooks {
+		if len(gs) == 0 || gs[len(gs)-1].point != h.Point {
+			gs = append(gs, hookGroup{point: h.Point})
+		}
+		g := &gs[len(gs)-1]
+		g.hooks = append(g.hooks, h)
+	}
+	return gs
+}
+
+// group writes down what happened at one hook: each chain that was consulted,
+// and each rewrite with the rule that asked for it or, when none did, with the
+// connection's entry.
+func (b *builder) group(node string, g hookGroup) {
+	b.died = nil
+	some := false
+	for i, h := range g.hooks {
+		var next *Hook
+		if i+1 < len(g.hooks) {
+			next = &g.hooks[i+1]
+		}
+		changed := next != nil && rewritten(h.Header, next.Header)
+		if h.Edge == NoEdge {
+			some = true
+			s := trace.Step{Point: h.Point, Table: h.Table, Chain: h.Chain, Rule: h.Rule, RuleText: h.RuleText,
+				Verdict: h.Verdict, Before: h.Header, After: h.Header, Evidence: trace.Reported}
+			if changed && isNAT(h.Verdict) {
+				s.After, changed = next.Header, false
+				s.Cause = fmt.Sprintf("%s %s rule %d: %s", h.Table, h.Chain, h.Rule, h.Verdict)
+			}
+			b.add(node, s)
+			if next == nil {
+				b.died = &g.hooks[i]
+			}
+		}
+		if changed {
+			some = true
+			b.add(node, trace.Step{Point: trace.Conntrack, Chain: string(h.Point), Before: h.Header, After: next.Header,
+				Cause: "conntrack: " + b.entry(node, next.Header, h.Header), Evidence: trace.Reported})
+		}
+	}
+	if last := g.hooks[len(g.hooks)-1]; !some {
+		b.add(node, trace.Step{Point: g.point, Verdict: trace.Pass, Before: last.Header, After: last.Header, Evidence: trace.Reported})
+	}
+}
+
+func isNAT(v trace.Verdict) bool {
+	switch v {
+	case trace.Snat, trace.Dnat, trace.Masq, trace.Redirect:
+		return true
+	}
+	return false
+}
+
+// entry names the connection whose entry rewrote a packet.
+func (b *builder) entry(node string, headers ...trace.Header) string {
+	if n := b.view.Node(node); n != nil {
+		for _, c := range n.Conns {
+			for _, h := range headers {
+				if c.Proto == h.Proto && (matches(c.Orig, h) || matches(c.Reply, h)) {
+					return connText(c)
+				}
+			}
+		}
+	}
+	return "an existing connection"
+}
+
+func matches(t state.Tuple, h trace.Header) bool {
+	if t.Src != h.Src || t.Dst != h.Dst {
+		return false
+	}
+	if h.Proto == "icmp" {
+		return t.SrcPort == h.ICMPID
+	}
+	return t.SrcPort == h.SrcPort && t.DstPort == h.DstPort
+}
+
+func connText(c state.Conn) string {
+	if c.Proto == "icmp" {
+		return fmt.Sprintf("icmp %s → %s, reply %s → %s", c.Orig.Src, c.Orig.Dst, c.Reply.Src, c.Reply.Dst)
+	}
+	return fmt.Sprintf("%s %s:%d → %s:%d, reply %s:%d → %s:%d", c.Proto, c.Orig.Src, c.Orig.SrcPort, c.Orig.Dst, c.Orig.DstPort,
+		c.Reply.Src, c.Reply.SrcPort, c.Reply.Dst, c.Reply.DstPort)
+}

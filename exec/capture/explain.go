@@ -1,0 +1,321 @@
+package capture
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// end finds out how a journey ended. What netfilter or a capture says comes
+// first; where the kernel says nothing (it drops in silence between two hooks)
+// the node's state explains it, and the trace says that it is an explanation.
+func (b *builder) end(t *trace.Trace, last *pass) {
+	node := last.node
+	n := b.view.Node(node)
+	h := t.Last()
+	t.Node = node
+	set := func(d trace.Disposition, e trace.Evidence, code string, args ...string) {
+		t.Disposition, t.Evidence, t.Code = d, e, code
+		t.Args = map[string]string{"node": node}
+		for i := 0; i+1 < len(args); i += 2 {
+			t.Args[args[i]] = args[i+1]
+		}
+		t.Reason = reason(code, t.Args)
+	}
+
+	if d := b.died; d != nil {
+		place := []string{"table", d.Table, "chain", d.Chain, "rule", strconv.Itoa(d.Rule), "text", d.RuleText}
+		switch d.Verdict {
+		case trace.Drop:
+			set(trace.Dropped, trace.Reported, trace.CodeRuleDrop, place...)
+			return
+		case trace.PolicyNo:
+			set(trace.Dropped, trace.Reported, trace.CodePolicyDrop, place...)
+			return
+		case trace.Reject:
+			set(trace.Rejected, trace.Reported, trace.CodeRuleReject, place...)
+			return
+		}
+	}
+
+	var input, postrouting, output bool // the hooks that the packet left again
+	for _, k := range last.hooks {
+		if k.Edge == Last {
+			input = input || k.Point == trace.Input
+			postrouting = postrouting || k.Point == trace.Postrouting
+		}
+		output = output || k.Point == trace.Output
+	}
+	if h.Proto == "arp" {
+		b.endARP(t, last, n, h, set)
+		return
+	}
+	switch {
+	case input:
+		b.delivered(t, n, h, set)
+	case n == nil:
+		set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
+	case len(last.tx) > 0:
+		dev := last.tx[len(last.tx)-1].Dev
+		if l := n.Link(dev); l != nil && (!l.Up || !l.Carrier) {
+			set(trace.NoCarrier, trace.Explained, trace.CodeNoCarrier, "dev", dev)
+			return
+		}
+		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
+	case postrouting:
+		dev := outDev(last)
+		next := h.Dst
+		if r := n.Lookup(h.Dst); r != nil && r.Via != "" {
+			next = mustAddr(r.Via)
+		}
+		if l := n.Link(dev); l != nil && (!l.Up || !l.Carrier) {
+			set(trace.NoCarrier, trace.Explained, trace.CodeNoCarrier, "dev", dev)
+			return
+		}
+		for _, nb := range n.Neighs {
+			if nb.IP == next && (nb.State == "INCOMPLETE" || nb.State == "FAILED") {
+				set(trace.NoNeighbour, trace.Explained, trace.CodeNoNeighbour, "ip", next.String(), "dev", dev)
+				return
+			}
+		}
+		set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
+	case output:
+		b.diedInOutput(t, n, h, set)
+	case len(last.rx) > 0 && last.rx[len(last.rx)-1].Other:
+		set(trace.Unclaimed, trace.Captured, trace.CodeUnclaimed)
+	case len(last.hooks) == 0 && len(last.rx) > 0 && n.LocalAddr(h.Dst):
+		// Beyond the trace's rate: arrived where it wanted to go.
+		set(trace.Delivered, trace.Captured, trace.CodeDelivered)
+	default:
+		b.diedInRouting(t, n, last, h, set)
+	}
+	t.Counters = b.view.Counters(node)
+	if t.Disposition == trace.Delivered {
+		t.Counters = nil
+	}
+}
+
+type setter func(d trace.Disposition, e trace.Evidence, code string, args ...string)
+
+// delivered says what became of a packet that passed INPUT.
+func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set setter) {
+	set(trace.Delivered, trace.Reported, trace.CodeDelivered)
+	if n == nil {
+		return
+	}
+	listening := func() bool {
+		for _, l := range n.Listeners {
+			if l.Proto == h.Proto && l.Port == h.DstPort && (l.Addr.IsUnspecified() || l.Addr == h.Dst) {
+				return true
+			}
+		}
+		return false
+	}
+	opens := h.Proto == "tcp" && h.TCPFlags == "SYN"
+	asks := h.Proto == "icmp" && h.ICMPType == 8
+	s := trace.Step{Point: trace.Socket, Before: h, After: h, Evidence: trace.Explained}
+	switch {
+	case asks:
+		s.Note = "the kernel answers (icmp_echo)"
+	case opens && listening():
+		s.Note = fmt.Sprintf("tcp/%d has a listener", h.DstPort)
+	case opens:
+		s.Note = fmt.Sprintf("nobody listens on tcp/%d", h.DstPort)
+		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
+	}
+	b.append(t, s)
+	if (asks || opens) && !n.LocalAddr(h.Src) {
+		if r := n.Lookup(h.Src); r == nil || r.Type != "unicast" {
+			back := h
+			back.Src, back.Dst, back.SrcPort, back.DstPort = h.Dst, h.Src, h.DstPort, h.SrcPort
+			set(trace.NoWayBack, trace.Explained, trace.CodeNoWayBack, "dst", h.Src.String())
+			t.Hops[len(t.Hops)-1].Steps[len(t.Hops[len(t.Hops)-1].Steps)-1].After = back
+			b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: back, After: back, Evidence: trace.Explained,
+				Note: "no route to " + h.Src.String()})
+		}
+	}
+}
+
+func (b *builder) append(t *trace.Trace, s trace.Step) {
+	b.hops = t.Hops
+	b.add(t.Node, s)
+	t.Hops = b.hops
+}
+
+func (b *builder) endARP(t *trace.Trace, last *pass, n *state.Node, h trace.Header, set setter) {
+	if n == nil || len(last.rx) == 0 {
+		set(trace.Unclaimed, trace.Captured, trace.CodeUnclaimed)
+		return
+	}
+	if h.ARPOp == "request" && !n.LocalAddr(h.Dst) || last.rx[len(last.rx)-1].Other {
+		set(trace.Unclaimed, trace.Captured, trace.CodeUnclaimed)
+		return
+	}
+	set(trace.Delivered, trace.Captured, trace.CodeDelivered)
+}
+
+// diedInRouting explains a packet that passed PREROUTING and nothing after it:
+// the routing decision for what came in (ip_route_input_slow, net/ipv4/route.c)
+// refuses in this order: martian addresses, no forwarding, no route, rp_filter;
+// then ip_forward (net/ipv4/ip_forward.c): TTL and size.
+func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h trace.Header, set setter) {
+	dev := ""
+	if len(last.rx) > 0 {
+		dev = last.rx[len(last.rx)-1].Dev
+	}
+	routeLocal := n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1" || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
+	refuse := func(note string) {
+		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained, Note: note})
+	}
+	r := n.Lookup(h.Dst)
+	switch {
+	case last.hooks == nil:
+		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
+	case dev != "lo" && h.Src.IsLoopback() && !routeLocal, n.LocalAddr(h.Src) && dev != "lo":
+		refuse("martian source")
+		set(trace.Martian, trace.Explained, trace.CodeMartianSource, "src", h.Src.String(), "dev", dev)
+	case dev != "lo" && h.Dst.IsLoopback() && !routeLocal:
+		refuse("martian destination")
+		set(trace.Martian, trace.Explained, trace.CodeMartianDest, "dst", h.Dst.String(), "dev", dev)
+	case !n.LocalAddr(h.Dst) && n.Sysctls["net.ipv4.conf."+dev+".forwarding"] == "0":
+		refuse("ip_forward is 0")
+		set(trace.ForwardingOff, trace.Explained, trace.CodeForwardingOff, "dst", h.Dst.String())
+	case !n.LocalAddr(h.Dst) && (r == nil || r.Type != "unicast"):
+		refuse("no route to " + h.Dst.String())
+		set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", h.Dst.String())
+	case reversePath(n, dev, h):
+		refuse("rp_filter")
+		set(trace.ReversePath, trace.Explained, trace.CodeReversePath, "src", h.Src.String(), "dev", dev)
+	case !n.LocalAddr(h.Dst) && h.TTL <= 1:
+		set(trace.TTLExceeded, trace.Explained, trace.CodeTTLExceeded)
+	default:
+		if r != nil {
+			if out := n.Link(r.Dev); out != nil && h.Len > out.MTU {
+				set(trace.TooBig, trace.Explained, trace.CodeTooBig, "dev", out.Name, "mtu", strconv.Itoa(out.MTU))
+				return
+			}
+		}
+		set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
+	}
+}
+
+// reversePath reports whether strict rp_filter refuses the packet: the way back
+// to its source leads by another interface (fib_validate_source).
+func reversePath(n *state.Node, dev string, h trace.Header) bool {
+	if max(n.Sysctls["net.ipv4.conf.all.rp_filter"], n.Sysctls["net.ipv4.conf."+dev+".rp_filter"]) != "1" {
+		return false
+	}
+	r := n.Lookup(h.Src)
+	return r == nil || r.Dev != dev
+}
+
+// diedInOutput explains a packet that a rule in OUTPUT gave a new destination
+// and that was never seen again: it has to be routed anew, and an address of
+// 127/8 may not leave by another interface than lo unless route_localnet says
+// so (__mkroute_output, net/ipv4/route.c).
+func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, set setter) {
+	all := n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1"
+	if h.Src.IsLoopback() && !all {
+		dev := "lo"
+		for _, hop := range t.Hops {
+			for _, s := range hop.Steps {
+				if to, ok := dnatTarget(s.RuleText); ok && s.Verdict == trace.Dnat {
+					if r := n.Lookup(to); r != nil {
+						dev = r.Dev
+					}
+				}
+			}
+		}
+		b.append(t, trace.Step{Point: trace.RouteStep, Dev: dev, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
+			Note: fmt.Sprintf("%s may not leave by %s: route_localnet is 0", h.Src, dev)})
+		set(trace.Martian, trace.Explained, trace.CodeLoopbackReroute, "src", h.Src.String(), "dev", dev)
+		return
+	}
+	if r := n.Lookup(h.Dst); r == nil && !n.LocalAddr(h.Dst) {
+		set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", h.Dst.String())
+		return
+	}
+	set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
+}
+
+func lastPoint(t *trace.Trace) string {
+	steps := t.Hops[len(t.Hops)-1].Steps
+	s := steps[len(steps)-1]
+	if s.Dev != "" {
+		return string(s.Point) + " " + s.Dev
+	}
+	return string(s.Point)
+}
+
+func outDev(p *pass) string {
+	for i := len(p.hooks) - 1; i >= 0; i-- {
+		if p.hooks[i].Oif != "" {
+			return p.hooks[i].Oif
+		}
+	}
+	return ""
+}
+
+// reason is the English sentence for a code; the page has its own.
+func reason(code string, a map[string]string) string {
+	switch code {
+	case trace.CodeDelivered:
+		return "delivered to " + a["node"]
+	case trace.CodeRefused:
+		return fmt.Sprintf("delivered to %s, where nobody listens on port %s", a["node"], a["port"])
+	case trace.CodeRuleDrop:
+		return fmt.Sprintf("dropped in %s by rule %s of %s in table %s: %s", a["node"], a["rule"], a["chain"], a["table"], a["text"])
+	case trace.CodeRuleReject:
+		return fmt.Sprintf("rejected in %s by rule %s of %s in table %s: %s", a["node"], a["rule"], a["chain"], a["table"], a["text"])
+	case trace.CodePolicyDrop:
+		return fmt.Sprintf("dropped in %s by the policy of %s in table %s", a["node"], a["chain"], a["table"])
+	case trace.CodeForwardingOff:
+		return fmt.Sprintf("%s is not an address of %s, and %s does not forward: net.ipv4.ip_forward is 0", a["dst"], a["node"], a["node"])
+	case trace.CodeNoRoute:
+		return fmt.Sprintf("%s has no route to %s", a["node"], a["dst"])
+	case trace.CodeNoWayBack:
+		return fmt.Sprintf("%s got it, but has no route back to %s", a["node"], a["dst"])
+	case trace.CodeMartianSource:
+		return fmt.Sprintf("%s refuses the source %s on %s: such a packet cannot come from there", a["node"], a["src"], a["dev"])
+	case trace.CodeMartianDest:
+		return fmt.Sprintf("%s refuses the destination %s on %s: 127/8 stays inside a machine", a["node"], a["dst"], a["dev"])
+	case trace.CodeLoopbackReroute:
+		return fmt.Sprintf("rewritten in OUTPUT, it has to be routed anew, and the source %s may not leave %s by %s: route_localnet is 0", a["src"], a["node"], a["dev"])
+	case trace.CodeReversePath:
+		return fmt.Sprintf("%s would answer %s by another interface than %s: rp_filter drops it", a["node"], a["src"], a["dev"])
+	case trace.CodeNoNeighbour:
+		return fmt.Sprintf("nobody answered who has %s on %s of %s", a["ip"], a["dev"], a["node"])
+	case trace.CodeTTLExceeded:
+		return "its time to live ran out in " + a["node"]
+	case trace.CodeTooBig:
+		return fmt.Sprintf("larger than the %s bytes that %s of %s can send, and may not be split", a["mtu"], a["dev"], a["node"])
+	case trace.CodeNoCarrier:
+		return fmt.Sprintf("%s of %s is down at this end or the other", a["dev"], a["node"])
+	case trace.CodeUnclaimed:
+		return "nobody wanted it; last seen in " + a["node"]
+	}
+	return fmt.Sprintf("last seen in %s at %s", a["node"], a["point"])
+}
+
+// dnatTarget returns the address a DNAT rule rewrites to.
+func dnatTarget(rule string) (netip.Addr, bool) {
+	_, to, ok := strings.Cut(rule, "--to-destination ")
+	if !ok {
+		return netip.Addr{}, false
+	}
+	to, _, _ = strings.Cut(to, " ")
+	if ap, err := netip.ParseAddrPort(to); err == nil {
+		return ap.Addr(), true
+	}
+	a, err := netip.ParseAddr(to)
+	return a, err == nil
+}
+
+func mustAddr(s string) netip.Addr {
+	a, _ := netip.ParseAddr(s)
+	return a
+}

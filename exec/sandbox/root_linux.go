@@ -1,0 +1,192 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// programs are the machine's directories a lab sees, read-only. Of /etc it
+// sees etcFiles only; of the rest of the machine nothing.
+var programs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu"}
+
+var etcFiles = []string{"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "iproute2",
+	"protocols", "services", "ethertypes", "xtables", "terminfo", "localtime", "static"}
+
+// ownFiles are the files of /etc a lab has instead of the machine's.
+// tcpdump looks its user up; "hosts: files" keeps programs from asking a name
+// server that is not there.
+var ownFiles = map[string]string{
+	"passwd":        "root:x:0:0:root:/root:/bin/bash\ntcpdump:x:0:0:tcpdump:/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+	"group":         "root:x:0:\ntcpdump:x:0:\nnogroup:x:65534:\n",
+	"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\nservices: files\n",
+	"host.conf":     "multi on\n",
+}
+
+// MachineRun is the directory that is /run to the programs of a machine.
+func MachineRun(machine string) string { return "/machines/" + machine + "/run" }
+
+// MakeRoot builds the sandbox's root directory and moves into it. It is called
+// once, by the sandbox's init.
+//
+//	/        tmpfs     usr, bin, lib …   the machine's, read-only
+//	/etc     tmpfs     a few of the machine's files, a few of our own
+//	/proc    of the new pid namespace
+//	/dev     null zero full random urandom tty, pts
+//	/run /tmp /root /var   tmpfs, empty
+//	/machines/NAME/run     what is /run to machine NAME
+func MakeRoot() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	// Any directory will do to build on; what was there is out of sight from now.
+	const root = "/tmp"
+	if err := unix.Mount("lab", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=64m,nr_inodes=16k"); err != nil {
+		return fmt.Errorf("mount tmpfs: %w", err)
+	}
+	for _, dir := range []string{"etc", "proc", "sys", "dev/pts", "dev/shm", "run/netns", "tmp", "root", "var/lib", "var/log", "machines", "old"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(root+"/tmp", 0o1777); err != nil {
+		return err
+	}
+	for _, dir := range programs {
+		if err := show(dir, root+dir, true); err != nil {
+			return err
+		}
+	}
+	for _, name := range etcFiles {
+		if err := show("/etc/"+name, root+"/etc/"+name, true); err != nil {
+			return err
+		}
+	}
+	for name, text := range ownFiles {
+		if err := os.WriteFile(root+"/etc/"+name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink("../run", root+"/var/run"); err != nil {
+		return err
+	}
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+		if err := show("/dev/"+name, root+"/dev/"+name, false); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("devpts", root+"/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"); err != nil {
+		return fmt.Errorf("mount devpts: %w", err)
+	}
+	for link, to := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
+		if err := os.Symlink(to, root+"/dev/"+link); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("proc", root+"/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount proc: %w", err)
+	}
+	if err := unix.PivotRoot(root, root+"/old"); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := unix.Unmount("/old", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("let go of the machine's root: %w", err)
+	}
+	return os.Remove("/old")
+}
+
+// show makes a file or directory of the machine visible at dst. What the
+// machine does not have is left out; a symbolic link is copied.
+func show(src, dst string, readonly bool) error {
+	info, err := os.Lstat(src)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		to, err := os.Readlink(src)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(src, "/etc/") { // it may point where the lab cannot see
+			if to, err = filepath.EvalSymlinks(src); err != nil {
+				return nil
+			}
+			src = to
+			if info, err = os.Lstat(src); err != nil {
+				return nil
+			}
+		} else {
+			return os.Symlink(to, dst)
+		}
+	}
+	if info.IsDir() {
+		err = os.MkdirAll(dst, 0o755)
+	} else {
+		err = os.WriteFile(dst, nil, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount(src, dst, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("show %s: %w", src, err)
+	}
+	if !readonly {
+		return nil
+	}
+	err = unix.MountSetattr(-1, dst, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID})
+	if errors.Is(err, unix.ENOSYS) { // before Linux 5.12
+		err = unix.Mount("", dst, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID, "")
+	}
+	if err != nil {
+		return fmt.Errorf("make %s read-only: %w", src, err)
+	}
+	return nil
+}
+
+// MakeMachine prepares what a machine's programs see as their own: /run.
+// The mount is shared, so that a namespace which a program pins there
+// (ip netns add) is seen by all of the sandbox.
+func MakeMachine(name string) error {
+	run := MachineRun(name)
+	if err := os.MkdirAll(run, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("run", run, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=8m,nr_inodes=4k"); err != nil {
+		return fmt.Errorf("mount %s: %w", run, err)
+	}
+	if err := unix.Mount("", run, "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share %s: %w", run, err)
+	}
+	netns := run + "/netns"
+	if err := os.Mkdir(netns, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(netns, netns, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", netns, err)
+	}
+	return unix.Mount("", netns, "", unix.MS_SHARED, "")
+}
+
+// EnterMachine gives this process the machine's view: its /run, its hostname,
+// and the /sys of the network namespace it is in. The process must be in mount
+// and uts namespaces of its own.
+func EnterMachine(machine, hostname string) error {
+	if err := unix.Mount(MachineRun(machine), "/run", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("enter %s: /run: %w", machine, err)
+	}
+	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("enter %s: /sys: %w", machine, err)
+	}
+	return unix.Sethostname([]byte(hostname))
+}

@@ -1,0 +1,188 @@
+package sandbox
+
+import (
+	"fmt"
+	"net"
+	"os"
+	osexec "os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix" // the system calls the standard library leaves out; BSD-3
+)
+
+// Roles a re-executed process can take: what to run instead of main.
+var roles = map[string]func(){}
+
+// Register names a role. Call it from an init function, or before Main.
+func Register(role string, run func()) { roles[role] = run }
+
+// Main runs the role this process was re-executed for and then exits; in any
+// other process it returns at once. Call it first in main, and in TestMain.
+func Main() {
+	role := os.Getenv(roleVar)
+	if role == "" {
+		return
+	}
+	run, ok := roles[role]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "vethlab: unknown role %q\n", role)
+		os.Exit(2)
+	}
+	os.Unsetenv(roleVar)
+	run()
+	os.Exit(0)
+}
+
+// Self returns a command that runs this program again in the given role, seen
+// in ps under the name args.
+func Self(role string, args ...string) *osexec.Cmd {
+	return &osexec.Cmd{Path: "/proc/self/exe", Args: args, Env: []string{
+		roleVar + "=" + role, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "USER=root", "LANG=C.UTF-8", "TERM=dumb",
+		"GOMAXPROCS=2", // the lab shares the machine with others
+	}}
+}
+
+// Process is a running sandbox, seen from outside.
+type Process struct {
+	Conn net.Conn // the socket pair; the sandbox ends when it is closed
+	Pid  int
+	done chan struct{}
+	err  error
+	mu   sync.Mutex
+	tail tail
+}
+
+// Start makes a sandbox whose init runs the given role.
+//
+// The errors a machine can give here are EPERM (user namespaces are forbidden:
+// AppArmor, seccomp, kernel.unprivileged_userns_clone), ENOSPC
+// (user.max_user_namespaces is used up) and EINVAL (the kernel has none).
+func Start(role string) (*Process, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "lab"), os.NewFile(uintptr(pair[1]), "lab")
+	defer theirs.Close()
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{Conn: conn, done: make(chan struct{})}
+	cmd := Self(role, "vethlab-lab")
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.Stderr = &p.tail
+	cmd.SysProcAttr = Namespaces()
+	if err := spawn(cmd); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("new namespaces: %w", err)
+	}
+	p.Pid = cmd.Process.Pid
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Namespaces returns the attributes of a process that begins in seven
+// namespaces of its own and is root there.
+//
+// The network namespace made here is nobody's: it exists before the uid map is
+// written, so that /proc/net in it belongs to the machine's root. Nodes are
+// made later, from inside.
+func Namespaces() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+			unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP,
+		Setsid:     true, // no terminal of the machine's to write into (TIOCSTI)
+		Pdeathsig:  syscall.SIGKILL,
+		Credential: &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: os.Getuid() != 0},
+	}
+	if os.Getuid() == 0 {
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: FirstUID, Size: 65536}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: FirstUID, Size: 65536}}
+		attr.GidMappingsEnableSetgroups = true
+	} else {
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	return attr
+}
+
+// spawn starts cmd from a thread that lives as long as this process:
+// PR_SET_PDEATHSIG fires when the thread that forked dies, not the process
+// (prctl(2)), and Go may end a thread at any time.
+func spawn(cmd *osexec.Cmd) error {
+	spawner.Do(func() {
+		go func() {
+			runtime.LockOSThread()
+			for job := range spawns {
+				job.err <- job.cmd.Start()
+			}
+		}()
+	})
+	job := spawnJob{cmd, make(chan error)}
+	spawns <- job
+	return <-job.err
+}
+
+type spawnJob struct {
+	cmd *osexec.Cmd
+	err chan error
+}
+
+var (
+	spawner sync.Once
+	spawns  = make(chan spawnJob)
+)
+
+// Done is closed when the sandbox's init has died.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Why says how the init died and what it said last. Call it after Done.
+func (p *Process) Why() string {
+	how := "exit status 0"
+	if p.err != nil {
+		how = p.err.Error()
+	}
+	if said := strings.TrimSpace(p.tail.String()); said != "" {
+		return how + ": " + said
+	}
+	return how
+}
+
+// Kill ends the sandbox with everything in it. It does not wait for the kernel
+// to take the namespaces back, which it does by itself in the background.
+func (p *Process) Kill() {
+	p.Conn.Close()
+	_ = unix.Kill(p.Pid, unix.SIGKILL) // ESRCH: it has died already
+	<-p.done
+}
+
+// tail keeps the last of what a sandbox's init wrote to its standard error.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, b...)
+	if n := len(t.b) - 4096; n > 0 {
+		t.b = append(t.b[:0], t.b[n:]...)
+	}
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
+}
