@@ -110,7 +110,7 @@ type Command struct {
 
 // Step is a step of the lesson that was run.
 type Step struct {
-	ID       string    `json:"id"`
+	ID string `json:"id"`
 	// State: done; failed (its check did not hold); broken (the lab failed or
 	// the step was stopped: it is the next to run); skipped (after goto: its
 	// commands were replayed without the ones that only send packets or look).

@@ -11,9 +11,9 @@ const (
 	// maxPackets is how many packet sightings wait for a slow page before the
 	// oldest are dropped: the page draws a few hundred.
 	maxPackets = 4096
-	// maxMessages is how many other messages wait before the page is given up.
-	// They are never dropped: a page that connects again is told all of them.
-	maxMessages = 2048
+	// maxBytes is how much else waits before the page is given up. None of it is
+	// dropped: a page that connects again is told all that counts.
+	maxBytes = 16 << 20
 	// maxFrame is how many sightings go into one message.
 	maxFrame = 512
 )
@@ -31,7 +31,8 @@ type queue struct {
 	items   []item
 	packets int    // sightings in items
 	dropped uint64 // sightings dropped and not told yet
-	full    bool   // maxMessages was passed
+	bytes   int    // of the encoded messages in items
+	full    bool   // maxBytes was passed
 }
 
 // item is a message: encoded already (body), or sightings that still gather.
@@ -47,10 +48,16 @@ func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
 func (q *queue) put(body []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.items) >= maxMessages {
+	q.add(item{body: body})
+}
+
+// add wants mu.
+func (q *queue) add(it item) {
+	if q.bytes > 0 && q.bytes+len(it.body) > maxBytes {
 		q.full = true
 	} else {
-		q.items = append(q.items, item{body: body})
+		q.items = append(q.items, it)
+		q.bytes += len(it.body)
 	}
 	q.wake()
 }
@@ -61,12 +68,12 @@ func (q *queue) putSnapshot(body []byte) {
 	defer q.mu.Unlock()
 	for i := range q.items {
 		if q.items[i].snapshot {
+			q.bytes -= len(q.items[i].body)
 			q.items = append(q.items[:i], q.items[i+1:]...)
 			break
 		}
 	}
-	q.items = append(q.items, item{body: body, snapshot: true})
-	q.wake()
+	q.add(item{body: body, snapshot: true})
 }
 
 // putPackets adds sightings, after whatever is in the queue.
@@ -101,21 +108,23 @@ func (q *queue) wake() {
 // false when the page fell so far behind that it has to connect again.
 func (q *queue) take() (body []byte, ok bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.full {
-		return nil, false
+	for len(q.items) > 0 && q.items[0].packets != nil && len(q.items[0].packets) == 0 && q.dropped == 0 {
+		q.items = q.items[1:] // all its sightings were dropped
 	}
-	if len(q.items) == 0 {
-		return nil, true
+	if q.full || len(q.items) == 0 {
+		defer q.mu.Unlock()
+		return nil, !q.full
 	}
 	it := &q.items[0]
 	if it.packets == nil {
+		defer q.mu.Unlock()
 		body = it.body
+		q.bytes -= len(body)
 		q.items = q.items[1:]
 		return body, true
 	}
 	n := min(len(it.packets), maxFrame)
-	m := Message{Type: "packets", Packets: it.packets[:n], Dropped: q.dropped}
+	m := Message{Type: "packets", Packets: it.packets[:n:n], Dropped: q.dropped}
 	if n == len(it.packets) {
 		q.items = q.items[1:]
 	} else {
@@ -123,6 +132,7 @@ func (q *queue) take() (body []byte, ok bool) {
 	}
 	q.packets -= n
 	q.dropped = 0
+	q.mu.Unlock()
 	return encode(m), true
 }
 

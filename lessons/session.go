@@ -1,0 +1,721 @@
+package lessons
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// Session is one learner's lab and place in a lesson: what was run, what came
+// of it, and what the learner guessed. It does one thing at a time, and may be
+// called from any goroutine.
+//
+// What changed the lab is kept as a log of operations. A lab that died, or one
+// taken back to an earlier step, is a fresh lab on which the log is played
+// again; so nothing the learner did is lost with a lab but its counters, ARP
+// and conntrack entries.
+type Session struct {
+	lesson *Lesson
+	open   Opener
+	limit  time.Duration // for one operation
+	tell   func(Update)  // told of what nobody asked for
+	base   context.Context
+	close  context.CancelFunc
+	ending sync.WaitGroup // labs that are being closed
+
+	mu    sync.Mutex
+	state LabState
+	why   string                  // Lost: how
+	stop  context.CancelCauseFunc // of the request that runs; nil when none does
+	lab   Backend                 // nil while there is none
+	built int                     // counts the labs made, to tell a late event of an old one
+	skip  bool                    // answer probes without running them
+	shell *Shell
+	snap  *state.Snapshot
+
+	log     []op.Line
+	place   int     // steps done
+	begun   []int   // by step: length of log before it
+	ended   []int   // by step: length of log after it
+	steps   []Taken // one for each step done, and one more when the last try broke
+	own     []ownRan
+	guesses map[string]string
+}
+
+type ownRan struct {
+	Ran
+	at int // length of log after it
+}
+
+// LabState says how a session's lab is.
+type LabState string
+
+// The states of a lab.
+const (
+	LabNone       LabState = "none" // not begun, or put to sleep
+	LabStarting   LabState = "starting"
+	LabReady      LabState = "ready"
+	LabRunning    LabState = "running"
+	LabRebuilding LabState = "rebuilding"
+	LabLost       LabState = "lost" // it died; Rebuild makes it anew
+)
+
+// Update is a piece of news from a session. One field is set.
+type Update struct {
+	Status   *Status
+	Begin    *Begun
+	Ran      *CommandRan
+	Step     *Taken
+	Snapshot *state.Snapshot // after a command
+	Event    *op.Event       // from the lab: packets, a trace, a snapshot
+}
+
+// Status tells how the lab is and where in the lesson the learner is.
+type Status struct {
+	State LabState
+	Why   string // LabLost: how it was lost
+	Next  string // the step to run next; empty when the lesson is done
+	// Guesses are the options chosen so far, by step.
+	Guesses map[string]string
+	// History is set when it is not what the Updates so far amount to.
+	History *History
+}
+
+// History is what a page that joins late has missed.
+type History struct {
+	Steps []Taken
+	Own   []Ran
+}
+
+// Begun says that a command begins.
+type Begun struct {
+	Step  string // empty for the learner's own
+	Index int    // which of the step's commands, from 0
+	Total int
+	Line  Line
+}
+
+// CommandRan is a command that ended.
+type CommandRan struct {
+	Step  string // empty for the learner's own
+	Index int
+	Ran
+}
+
+// Taken is a step that was run.
+type Taken struct {
+	ID    string
+	State TakenState
+	Ran   []Ran
+	Check []CheckResult
+	Guess string
+	// Answer and Observed are as in StepOutcome.
+	Answer, Observed string
+}
+
+// TakenState says what became of a step.
+type TakenState string
+
+// What can become of a step.
+const (
+	StepDone    TakenState = "done"
+	StepFailed  TakenState = "failed"  // a check did not hold
+	StepBroken  TakenState = "broken"  // the lab died or the step was stopped; it is still to be run
+	StepSkipped TakenState = "skipped" // replayed by Goto, without what only sends packets or looks
+)
+
+// Refusal is an error that says what to do about it.
+type Refusal struct{ Code, Text, Do string }
+
+func (r *Refusal) Error() string { return r.Text }
+
+var (
+	errStopped = &Refusal{"stopped", "It was stopped.", "The lab is as it was before; run the step again when you like."}
+	errTimeout = errors.New("timeout")
+)
+
+// NewSession makes a session without a lab; Start makes the lab. limit is how
+// long one operation may take. tell is called for what happens unasked (a lab
+// that dies, packets); it must return quickly, and may be called by several
+// goroutines.
+func NewSession(l *Lesson, open Opener, limit time.Duration, tell func(Update)) *Session {
+	s := &Session{lesson: l, open: open, limit: limit, tell: tell, state: LabNone, guesses: map[string]string{}}
+	s.base, s.close = context.WithCancel(context.Background())
+	s.shell = NewShell(tap{s})
+	return s
+}
+
+// Close ends what runs and closes the lab. The session is of no use afterwards.
+func (s *Session) Close() {
+	s.close()
+	s.drop(LabNone, "")
+	s.ending.Wait()
+}
+
+// Sleep closes the lab and keeps the log, so that Start brings it back as it
+// was. It reports false, and does nothing, while something runs.
+func (s *Session) Sleep() bool {
+	s.mu.Lock()
+	busy := s.stop != nil
+	s.mu.Unlock()
+	if busy {
+		return false
+	}
+	s.drop(LabNone, "")
+	return true
+}
+
+// Status tells how the session is, with its whole history.
+func (s *Session) Status() Status { return s.status(true) }
+
+// Snapshot is the last one taken of the lab, or nil.
+func (s *Session) Snapshot() *state.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snap
+}
+
+// Start makes the lab unless there is one already, or one being made.
+func (s *Session) Start(tell func(Update)) error {
+	s.mu.Lock()
+	st := s.state
+	s.mu.Unlock()
+	if st != LabNone {
+		return nil
+	}
+	err := s.do(LabStarting, tell, nil, func(ctx context.Context) error { return s.build(ctx, tell) })
+	if r := (*Refusal)(nil); errors.As(err, &r) && r.Code == "busy" {
+		return nil // somebody else starts it
+	}
+	return err
+}
+
+// Run runs the next step of the lesson.
+func (s *Session) Run(step string, tell func(Update)) error {
+	_, i, err := s.find(step)
+	if err != nil {
+		return err
+	}
+	return s.do(LabRunning, tell, func() error {
+		switch {
+		case i < s.place:
+			return &Refusal{"already-run", fmt.Sprintf("Step %q has been run already.", step),
+				"Use “run again”: it takes the lab back to before the step first."}
+		case i > s.place:
+			return &Refusal{"out-of-order", fmt.Sprintf("Step %q builds on steps that have not been run; the next one is %q.", step, s.next()),
+				"Run the next step, or go to this one: the steps between are then done for you."}
+		}
+		return s.needLab()
+	}, func(ctx context.Context) error { return s.runStep(ctx, i, tell) })
+}
+
+// Again takes the lab back to before a step, and runs the step.
+func (s *Session) Again(step string, tell func(Update)) error {
+	_, i, err := s.find(step)
+	if err != nil {
+		return err
+	}
+	return s.do(LabRebuilding, tell, func() error {
+		if i > s.place {
+			return &Refusal{"out-of-order", fmt.Sprintf("Step %q has not been run yet; the next one is %q.", step, s.next()), "Run the next step."}
+		}
+		return nil
+	}, func(ctx context.Context) error {
+		s.mu.Lock()
+		guess, guessed := s.guesses[step]
+		s.mu.Unlock()
+		s.rewind(i, false)
+		if guessed {
+			s.guess(step, guess)
+		}
+		if err := s.build(ctx, tell); err != nil {
+			return err
+		}
+		s.become(LabRunning, true, tell)
+		return s.runStep(ctx, i, tell)
+	})
+}
+
+// Goto makes the lab anew as it was (or, further on, as it will be) before a
+// step or, when done is set, after it. What the learner did later is undone.
+func (s *Session) Goto(step string, done bool, tell func(Update)) error {
+	_, i, err := s.find(step)
+	if err != nil {
+		return err
+	}
+	return s.do(LabRebuilding, tell, nil, func(ctx context.Context) error {
+		s.rewind(i, done)
+		if err := s.build(ctx, tell); err != nil {
+			return err
+		}
+		to := i
+		if done {
+			to++
+		}
+		for s.place < to {
+			if err := s.skipStep(ctx, s.place, tell); err != nil {
+				return err
+			}
+		}
+		s.become(LabReady, true, tell)
+		return s.look(ctx, tell)
+	})
+}
+
+// Rebuild makes the lab anew, to where it was.
+func (s *Session) Rebuild(tell func(Update)) error {
+	return s.do(LabRebuilding, tell, nil, func(ctx context.Context) error { return s.build(ctx, tell) })
+}
+
+// Predict keeps the learner's guess for a step that has not been run.
+func (s *Session) Predict(step, option string) error {
+	st, i, err := s.find(step)
+	if err != nil {
+		return err
+	}
+	if st.Predict == nil || !slices.ContainsFunc(st.Predict.Options, func(o Option) bool { return o.ID == option }) {
+		return &Refusal{"unknown-option", fmt.Sprintf("Step %q has no option %q.", step, option), "Reload the page."}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i < s.place || i == s.place && s.state == LabRunning {
+		return &Refusal{"already-run", "The packets have answered that already.", "Go back a step to guess afresh."}
+	}
+	s.guesses[step] = option
+	return nil
+}
+
+// Command runs a line of the learner's own in a node.
+func (s *Session) Command(node, text string, tell func(Update)) error {
+	if strings.TrimSpace(text) == "" {
+		return &Refusal{"bad-message", "The command is empty.", "Type a command."}
+	}
+	return s.do(LabRunning, tell, func() error {
+		if err := s.needLab(); err != nil {
+			return err
+		}
+		if s.snap != nil && s.snap.Node(node) == nil {
+			var names []string
+			for _, n := range s.snap.Nodes {
+				names = append(names, n.Name)
+			}
+			return &Refusal{"unknown-node", fmt.Sprintf("There is no node %q.", node), "The lab's nodes are " + strings.Join(names, ", ") + "."}
+		}
+		return nil
+	}, func(ctx context.Context) error {
+		l := Line{Node: node, Text: text}
+		tell(Update{Begin: &Begun{Total: 1, Line: l}})
+		out, err := s.shell.Run(ctx, node, text, nil)
+		if err != nil {
+			return s.failed(ctx, err)
+		}
+		r := Ran{l, out}
+		s.mu.Lock()
+		s.own = append(s.own, ownRan{r, len(s.log)})
+		s.mu.Unlock()
+		tell(Update{Ran: &CommandRan{Ran: r}})
+		return s.look(ctx, tell)
+	})
+}
+
+// Stop interrupts what runs. A step is undone; of a command of the learner's
+// own, what it did so far stays.
+func (s *Session) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		s.stop(errStopped)
+	}
+}
+
+// do runs fn as the one thing that happens now. may, with mu held, has the
+// last word on whether it can.
+func (s *Session) do(doing LabState, tell func(Update), may func() error, fn func(context.Context) error) error {
+	s.mu.Lock()
+	err := s.base.Err()
+	switch {
+	case err != nil:
+		err = &Refusal{"lost", "The lab was closed.", "Reload the page."}
+	case s.stop != nil:
+		err = &Refusal{"busy", "The lab is " + string(s.state) + ".", "Wait until it is done, or stop it."}
+	case may != nil:
+		err = may()
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	ctx, stop := context.WithCancelCause(s.base)
+	s.stop = stop
+	s.mu.Unlock()
+
+	defer func() {
+		stop(nil)
+		s.mu.Lock()
+		s.stop = nil
+		if s.lab != nil {
+			s.state, s.why = LabReady, ""
+		}
+		s.mu.Unlock()
+		st := s.status(doing == LabRebuilding || doing == LabStarting)
+		tell(Update{Status: &st})
+	}()
+	s.become(doing, false, tell)
+	return fn(ctx)
+}
+
+// needLab wants mu.
+func (s *Session) needLab() error {
+	if s.lab != nil {
+		return nil
+	}
+	return lost(cmp.Or(s.why, "There is no lab."))
+}
+
+func (s *Session) find(step string) (*Step, int, error) {
+	st, i := s.lesson.Step(step)
+	if st == nil {
+		return nil, 0, &Refusal{"unknown-step", fmt.Sprintf("The lesson %q has no step %q.", s.lesson.ID, step), "Reload the page: the lesson may have changed."}
+	}
+	return st, i, nil
+}
+
+// next wants mu.
+func (s *Session) next() string {
+	if s.place < len(s.lesson.Steps) {
+		return s.lesson.Steps[s.place].ID
+	}
+	return ""
+}
+
+func (s *Session) status(history bool) Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{State: s.state, Why: s.why, Next: s.next(), Guesses: maps.Clone(s.guesses)}
+	if history {
+		st.History = &History{Steps: append([]Taken{}, s.steps...), Own: []Ran{}}
+		for _, o := range s.own {
+			st.History.Own = append(st.History.Own, o.Ran)
+		}
+	}
+	return st
+}
+
+func (s *Session) become(st LabState, history bool, tell func(Update)) {
+	s.mu.Lock()
+	s.state, s.why = st, ""
+	s.mu.Unlock()
+	status := s.status(history)
+	tell(Update{Status: &status})
+}
+
+func (s *Session) guess(step, option string) {
+	s.mu.Lock()
+	s.guesses[step] = option
+	s.mu.Unlock()
+}
+
+// runStep runs step i, which is the next one.
+func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
+	step := &s.lesson.Steps[i]
+	s.mark(i)
+	out, err := RunStep(ctx, s.shell, tap{s}, step, Observer{
+		Begin: func(n int, l Line) {
+			tell(Update{Begin: &Begun{step.ID, n, len(step.Commands), l}})
+		},
+		End: func(n int, r Ran) {
+			tell(Update{Ran: &CommandRan{step.ID, n, r}})
+			s.look(ctx, tell) // RunStep will meet the same error
+		},
+	})
+	s.mu.Lock()
+	t := Taken{ID: step.ID, State: StepDone, Ran: out.Ran, Check: out.Checks, Guess: s.guesses[step.ID], Answer: out.Answer, Observed: out.Observed}
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		t.State = StepBroken
+	case !out.OK():
+		t.State = StepFailed
+	}
+	s.take(i, t, err == nil)
+	tell(Update{Step: &t})
+	if err == nil {
+		s.saw(out.Snapshot, tell)
+		return nil
+	}
+	err = s.failed(ctx, err)
+	s.mu.Lock()
+	s.log = s.log[:s.begun[i]]
+	alive := s.lab != nil
+	s.mu.Unlock()
+	if !alive {
+		return err
+	}
+	// The step was cut short: make the lab as it was before it.
+	again, cancel := context.WithTimeout(s.base, s.limit)
+	defer cancel()
+	s.become(LabRebuilding, false, tell)
+	if e := s.build(again, tell); e != nil {
+		return e
+	}
+	return err
+}
+
+// skipStep brings the lab to after step i, which is the next one, without what
+// only sends packets or looks.
+func (s *Session) skipStep(ctx context.Context, i int, tell func(Update)) error {
+	s.mark(i)
+	s.setSkip(true)
+	defer s.setSkip(false)
+	step := &s.lesson.Steps[i]
+	for _, l := range step.Commands {
+		if _, err := s.shell.Run(ctx, l.Node, l.Text, nil); err != nil {
+			err = s.failed(ctx, err)
+			s.mu.Lock()
+			s.log = s.log[:s.begun[i]]
+			s.mu.Unlock()
+			return err
+		}
+	}
+	s.take(i, Taken{ID: step.ID, State: StepSkipped}, true)
+	return nil
+}
+
+func (s *Session) setSkip(on bool) {
+	s.mu.Lock()
+	s.skip = on
+	s.mu.Unlock()
+}
+
+// mark notes where in the log step i begins.
+func (s *Session) mark(i int) {
+	s.mu.Lock()
+	s.begun = append(s.begun[:i], len(s.log))
+	s.mu.Unlock()
+}
+
+// take keeps what step i came to; over says that the next step is due.
+func (s *Session) take(i int, t Taken, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steps = append(slices.Clip(s.steps[:i]), t)
+	if over {
+		s.ended = append(s.ended[:i], len(s.log))
+		s.place = i + 1
+	}
+}
+
+// rewind forgets what was done since before step i or, when done is set, since
+// after it.
+func (s *Session) rewind(i int, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case i >= s.place:
+		s.steps = s.steps[:s.place] // a broken try is over
+		return
+	case done:
+		s.log, i = s.log[:s.ended[i]], i+1
+	default:
+		s.log = s.log[:s.begun[i]]
+	}
+	s.place = i
+	s.steps, s.begun, s.ended = s.steps[:i], s.begun[:i], s.ended[:i]
+	s.own = slices.DeleteFunc(s.own, func(o ownRan) bool { return o.at > len(s.log) })
+	for _, st := range s.lesson.Steps[i:] {
+		delete(s.guesses, st.ID)
+	}
+}
+
+// build makes a lab and plays the log on it.
+func (s *Session) build(ctx context.Context, tell func(Update)) error {
+	s.drop(s.state, "")
+	s.mu.Lock()
+	log := slices.Clone(s.log)
+	s.mu.Unlock()
+	if s.open == nil {
+		return &Refusal{"no-kernel", "This machine cannot run the lab.", "Run “vethlab doctor” on it: it says what is missing."}
+	}
+	s.mu.Lock()
+	built := s.built
+	s.mu.Unlock()
+	lab, err := s.open(ctx, s.lesson.Start)
+	if err != nil {
+		return s.notBuilt(ctx, built, "The lab could not be made", err)
+	}
+	s.mu.Lock()
+	if s.built != built { // closed meanwhile
+		s.mu.Unlock()
+		lab.Close()
+		return &Refusal{"lost", "The lab was closed.", "Reload the page."}
+	}
+	s.lab = lab
+	s.mu.Unlock()
+	if live, ok := lab.(Live); ok {
+		live.Watch(func(e op.Event) { s.event(built, e) })
+	}
+	for _, l := range log {
+		c, cancel := context.WithTimeoutCause(ctx, s.limit, errTimeout)
+		_, err := lab.Apply(c, l.Node, l.Op)
+		cancel()
+		if err != nil {
+			return s.notBuilt(ctx, built, fmt.Sprintf("The lab failed while it was rebuilt, at %q in %s", l.Op, l.Node), err)
+		}
+	}
+	return s.look(ctx, tell)
+}
+
+func (s *Session) notBuilt(ctx context.Context, built int, what string, err error) error {
+	if context.Cause(ctx) == errStopped {
+		err = errors.New("it was stopped")
+	}
+	why := what + ": " + err.Error() + "."
+	s.lose(built, why)
+	return lost(why)
+}
+
+func lost(why string) *Refusal {
+	return &Refusal{"lost", why, "Rebuild the lab: it comes back at the same step."}
+}
+
+// drop closes the lab, if there is one.
+func (s *Session) drop(st LabState, why string) {
+	s.mu.Lock()
+	lab := s.lab
+	s.lab, s.state, s.why = nil, st, why
+	s.built++
+	s.mu.Unlock()
+	if lab != nil {
+		// Not waited for: it may be the lab that calls, from Watch.
+		s.ending.Go(func() { lab.Close() })
+	}
+}
+
+// event takes what lab number built tells.
+func (s *Session) event(built int, e op.Event) {
+	s.mu.Lock()
+	if s.built != built {
+		s.mu.Unlock()
+		return
+	}
+	if e.Snapshot != nil {
+		s.snap = e.Snapshot
+	}
+	s.mu.Unlock()
+	if e.Lost != "" {
+		s.lose(built, "The lab died: "+e.Lost)
+		return
+	}
+	s.tell(Update{Event: &e})
+}
+
+// lose notes that lab number built is dead. What waits for it is cancelled.
+func (s *Session) lose(built int, why string) {
+	s.mu.Lock()
+	if s.built != built {
+		s.mu.Unlock()
+		return
+	}
+	if s.stop != nil {
+		s.stop(lost(why))
+	}
+	s.mu.Unlock()
+	s.drop(LabLost, why)
+	st := s.status(false)
+	s.tell(Update{Status: &st})
+}
+
+// failed turns the error of a request into one that says what to do.
+func (s *Session) failed(ctx context.Context, err error) error {
+	var r *Refusal
+	switch {
+	case errors.As(context.Cause(ctx), &r), errors.As(err, &r):
+		return r
+	case errors.Is(err, errTimeout):
+		return &Refusal{"timeout", fmt.Sprintf("A command took longer than %v and was ended.", s.limit), "A step is undone: run it again. A command of your own can be given a limit, as in “ping -c 3”."}
+	}
+	return &Refusal{"internal", err.Error(), "Rebuild the lab; if it happens again, it is a defect of vethlab."}
+}
+
+// look takes a snapshot and tells it.
+func (s *Session) look(ctx context.Context, tell func(Update)) error {
+	snap, err := tap{s}.Snapshot(ctx)
+	if err != nil {
+		return s.failed(ctx, err)
+	}
+	s.saw(snap, tell)
+	return nil
+}
+
+func (s *Session) saw(snap *state.Snapshot, tell func(Update)) {
+	s.mu.Lock()
+	s.snap = snap
+	s.mu.Unlock()
+	tell(Update{Snapshot: snap})
+}
+
+// tap is the session's lab as its shell sees it, whichever lab that is now.
+// What changes it is written to the log.
+type tap struct{ s *Session }
+
+func (t tap) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
+	s := t.s
+	s.mu.Lock()
+	lab, built, skip := s.lab, s.built, s.skip
+	s.mu.Unlock()
+	if lab == nil {
+		return op.Result{}, errors.New("there is no lab")
+	}
+	if skip && op.Probe(o) {
+		return op.Result{}, nil
+	}
+	c, cancel := context.WithTimeoutCause(ctx, s.limit, errTimeout)
+	defer cancel()
+	res, err := lab.Apply(c, node, o)
+	if err != nil {
+		return res, t.failed(c, built, err)
+	}
+	if !op.Probe(o) {
+		s.mu.Lock()
+		s.log = append(s.log, op.Line{Node: node, Op: o})
+		s.mu.Unlock()
+	}
+	return res, nil
+}
+
+func (t tap) Snapshot(ctx context.Context) (*state.Snapshot, error) {
+	s := t.s
+	s.mu.Lock()
+	lab, built := s.lab, s.built
+	s.mu.Unlock()
+	if lab == nil {
+		return nil, errors.New("there is no lab")
+	}
+	c, cancel := context.WithTimeoutCause(ctx, s.limit, errTimeout)
+	defer cancel()
+	snap, err := lab.Snapshot(c)
+	if err != nil {
+		return nil, t.failed(c, built, err)
+	}
+	return snap, nil
+}
+
+func (t tap) Close() error { return nil } // the session's to close
+
+// failed tells a lab that failed from a request that was cut short.
+func (t tap) failed(ctx context.Context, built int, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	t.s.lose(built, "The lab failed: "+err.Error())
+	return err
+}
