@@ -1,0 +1,119 @@
+# vethlab needs only Go, make and git to begin with. What else a target needs,
+# it installs (Debian packages, with sudo when you are not root), and says why.
+# `make` alone lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export CGO_ENABLED := 0
+
+# Checkers of one version for everybody.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TYPESCRIPT  := 5.9.3
+AXE         := 4.14.1
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Where the npm packages that only tests use are kept.
+NODE := .cache/node-$(TYPESCRIPT)-$(AXE)
+export VETHLAB_AXE := $(CURDIR)/$(NODE)/node_modules/axe-core/axe.min.js
+export VETHLAB_ARTEFACTS := $(CURDIR)/.artefacts
+
+NEEDS_RUN := \
+	"ip iproute2 makes and lists namespaces, links, addresses and routes" \
+	"iptables iptables makes and lists the rules" \
+	"brctl bridge-utils is how many write about bridges" \
+	"conntrack conntrack lists the connections the kernel remembers" \
+	"ping iputils-ping sends the packets of many steps" \
+	"curl curl fetches the pages of the web server steps"
+
+NEEDS_TEST := \
+	"chromium chromium shows the page to the browser tests" \
+	"/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk draws the Chinese page" \
+	"node nodejs runs the page's unit tests and type check" \
+	"npm npm fetches the TypeScript compiler and axe-core" \
+	"gcc gcc links the race detector" \
+	"/usr/include/stdlib.h libc6-dev links the race detector"
+
+STEP := @.ci/step
+# -v, so that a skipped test shows its reason; .ci/step keeps the rest quiet.
+TEST := go test -v -count=1
+# Tests that drive a browser, and only those, begin with TestBrowser.
+BROWSER := ^TestBrowser
+
+.PHONY: run
+run: needs build ## build, start the lessons, print the address to open (ARGS="--listen :8642")
+	@./vethlab serve $(ARGS)
+
+.PHONY: build
+build: ## build ./vethlab, one static binary
+	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o vethlab ./cmd/vethlab
+
+.PHONY: test
+test: needs needs-test $(NODE) lint types unit go-root go-user browser ## everything that must hold before a change goes in
+
+.PHONY: lint
+lint: format ## gofmt, go vet, staticcheck
+	$(STEP) "go vet" go vet ./...
+	$(STEP) "go vet, not on Linux" env GOOS=darwin go vet ./...
+	$(STEP) staticcheck go run $(STATICCHECK) ./...
+
+.PHONY: format
+format:
+	$(STEP) gofmt bash -c 'files=$$(gofmt -l $$(git ls-files "*.go")); [[ -z $$files ]] || { echo "not formatted (make fmt):"; echo "$$files"; exit 1; }'
+
+.PHONY: types
+types: $(NODE)
+	$(STEP) "page, types" $(NODE)/node_modules/.bin/tsc -p assets/jsconfig.json
+
+.PHONY: unit
+unit:
+	$(STEP) "page, unit tests" bash -c 'node --test $$(find assets -name "*.test.js" -o -name "*.test.mjs")'
+
+# As root the labs get a user of their own; as anybody else they run as that user.
+.PHONY: go-root
+go-root:
+ifeq ($(shell id -u),0)
+	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)' ./...
+else
+	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)' -exec 'sudo -E env PATH=$(PATH)' ./...
+endif
+
+.PHONY: go-user
+go-user:
+	$(STEP) "go test, unprivileged, -race" env CGO_ENABLED=1 $(TEST) -race -skip '$(BROWSER)' -exec $(CURDIR)/.ci/as-nobody ./cmd/... ./exec/... ./lessons/... ./web/...
+
+.PHONY: browser
+browser: $(NODE)
+	$(STEP) "browser" $(TEST) -run '$(BROWSER)' ./cmd/vethlab
+
+.PHONY: bench
+bench: needs ## measure, and print ratios within the one run
+	@go test -run '^$$' -bench . -benchtime 1x ./...
+
+.PHONY: fmt
+fmt: ## format the Go code
+	@gofmt -w $$(git ls-files '*.go')
+
+.PHONY: clean
+clean: ## remove what was built, fetched and kept from tests
+	@rm -rf vethlab .cache .artefacts
+
+.PHONY: needs
+needs:
+	@.ci/need $(NEEDS_RUN)
+
+.PHONY: needs-test
+needs-test:
+	@.ci/need $(NEEDS_TEST)
+
+$(NODE): | needs-test
+	@rm -rf .cache/node-* && mkdir -p $@.part
+	@npm install --prefix $@.part --silent --no-audit --no-fund --no-save --ignore-scripts typescript@$(TYPESCRIPT) axe-core@$(AXE)
+	@mv $@.part $@
+
+.PHONY: help
+help:
+	@echo "make run    is all it takes to begin."
+	@echo
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
