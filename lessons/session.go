@@ -36,10 +36,8 @@ type Session struct {
 	state LabState
 	why   string                  // Lost: how
 	stop  context.CancelCauseFunc // of the request that runs; nil when none does
-	lab   Backend                 // nil while there is none
-	built int                     // counts the labs made, to tell a late event of an old one
-	skip  bool                    // answer probes without running them
-	shell *Shell
+	lab   *tap                    // nil while there is none
+	built int                     // counts the labs made, to tell late news of an old one
 	snap  *state.Snapshot
 
 	log     []op.Line
@@ -150,7 +148,6 @@ var (
 func NewSession(l *Lesson, open Opener, limit time.Duration, tell func(Update)) *Session {
 	s := &Session{lesson: l, open: open, limit: limit, tell: tell, state: LabNone, guesses: map[string]string{}}
 	s.base, s.close = context.WithCancel(context.Background())
-	s.shell = NewShell(tap{s})
 	return s
 }
 
@@ -314,8 +311,14 @@ func (s *Session) Command(node, text string, tell func(Update)) error {
 	}, func(ctx context.Context) error {
 		l := Line{Node: node, Text: text}
 		tell(Update{Begin: &Begun{Total: 1, Line: l}})
-		out, err := s.shell.Run(ctx, node, text, nil)
+		lab, err := s.up()
 		if err != nil {
+			return err
+		}
+		out, err := lab.shell.Run(ctx, node, text, nil)
+		if syntax, ok := errors.AsType[*SyntaxError](err); ok {
+			out.Stderr = "syntax error at " + syntax.Error() + "\n"
+		} else if err != nil {
 			return s.failed(ctx, err)
 		}
 		r := Ran{l, out}
@@ -381,6 +384,13 @@ func (s *Session) needLab() error {
 	return lost(cmp.Or(s.why, "There is no lab."))
 }
 
+// up returns the lab, unless it was lost this moment.
+func (s *Session) up() (*tap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lab, s.needLab()
+}
+
 func (s *Session) find(step string) (*Step, int, error) {
 	st, i := s.lesson.Step(step)
 	if st == nil {
@@ -427,8 +437,12 @@ func (s *Session) guess(step, option string) {
 // runStep runs step i, which is the next one.
 func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
 	step := &s.lesson.Steps[i]
+	lab, err := s.up()
+	if err != nil {
+		return err
+	}
 	s.mark(i)
-	out, err := RunStep(ctx, s.shell, tap{s}, step, Observer{
+	out, err := RunStep(ctx, lab.shell, lab, step, Observer{
 		Begin: func(n int, l Line) {
 			tell(Update{Begin: &Begun{step.ID, n, len(step.Commands), l}})
 		},
@@ -473,27 +487,21 @@ func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
 // skipStep brings the lab to after step i, which is the next one, without what
 // only sends packets or looks.
 func (s *Session) skipStep(ctx context.Context, i int, tell func(Update)) error {
+	lab, err := s.up()
+	if err != nil {
+		return err
+	}
 	s.mark(i)
-	s.setSkip(true)
-	defer s.setSkip(false)
 	step := &s.lesson.Steps[i]
-	for _, l := range step.Commands {
-		if _, err := s.shell.Run(ctx, l.Node, l.Text, nil); err != nil {
-			err = s.failed(ctx, err)
-			s.mu.Lock()
-			s.log = s.log[:s.begun[i]]
-			s.mu.Unlock()
-			return err
-		}
+	if err := Replay(ctx, lab, []*Step{step}); err != nil {
+		err = s.failed(ctx, err)
+		s.mu.Lock()
+		s.log = s.log[:s.begun[i]]
+		s.mu.Unlock()
+		return err
 	}
 	s.take(i, Taken{ID: step.ID, State: StepSkipped}, true)
 	return nil
-}
-
-func (s *Session) setSkip(on bool) {
-	s.mu.Lock()
-	s.skip = on
-	s.mu.Unlock()
 }
 
 // mark notes where in the log step i begins.
@@ -558,16 +566,15 @@ func (s *Session) build(ctx context.Context, tell func(Update)) error {
 		lab.Close()
 		return &Refusal{"lost", "The lab was closed.", "Reload the page."}
 	}
-	s.lab = lab
+	t := &tap{s: s, lab: lab, built: built}
+	t.shell = NewShell(t)
+	s.lab = t
 	s.mu.Unlock()
 	if live, ok := lab.(Live); ok {
 		live.Watch(func(e op.Event) { s.event(built, e) })
 	}
 	for _, l := range log {
-		c, cancel := context.WithTimeoutCause(ctx, s.limit, errTimeout)
-		_, err := lab.Apply(c, l.Node, l.Op)
-		cancel()
-		if err != nil {
+		if _, err := t.apply(ctx, l.Node, l.Op); err != nil {
 			return s.notBuilt(ctx, built, fmt.Sprintf("The lab failed while it was rebuilt, at %q in %s", l.Op, l.Node), err)
 		}
 	}
@@ -596,7 +603,7 @@ func (s *Session) drop(st LabState, why string) {
 	s.mu.Unlock()
 	if lab != nil {
 		// Not waited for: it may be the lab that calls, from Watch.
-		s.ending.Go(func() { lab.Close() })
+		s.ending.Go(func() { lab.shell.Close(); lab.lab.Close() })
 	}
 }
 
@@ -648,7 +655,11 @@ func (s *Session) failed(ctx context.Context, err error) error {
 
 // look takes a snapshot and tells it.
 func (s *Session) look(ctx context.Context, tell func(Update)) error {
-	snap, err := tap{s}.Snapshot(ctx)
+	lab, err := s.up()
+	if err != nil {
+		return err
+	}
+	snap, err := lab.Snapshot(ctx)
 	if err != nil {
 		return s.failed(ctx, err)
 	}
@@ -663,59 +674,51 @@ func (s *Session) saw(snap *state.Snapshot, tell func(Update)) {
 	tell(Update{Snapshot: snap})
 }
 
-// tap is the session's lab as its shell sees it, whichever lab that is now.
-// What changes it is written to the log.
-type tap struct{ s *Session }
-
-func (t tap) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
-	s := t.s
-	s.mu.Lock()
-	lab, built, skip := s.lab, s.built, s.skip
-	s.mu.Unlock()
-	if lab == nil {
-		return op.Result{}, errors.New("there is no lab")
-	}
-	if skip && op.Probe(o) {
-		return op.Result{}, nil
-	}
-	c, cancel := context.WithTimeoutCause(ctx, s.limit, errTimeout)
-	defer cancel()
-	res, err := lab.Apply(c, node, o)
-	if err != nil {
-		return res, t.failed(c, built, err)
-	}
-	if !op.Probe(o) {
-		s.mu.Lock()
-		s.log = append(s.log, op.Line{Node: node, Op: o})
-		s.mu.Unlock()
-	}
-	return res, nil
+// tap is a lab as its shell sees it: with a limit on the time an operation may
+// take, and what changed it written to the session's log.
+type tap struct {
+	s     *Session
+	lab   Backend
+	built int // which of the session's labs
+	shell *Shell
 }
 
-func (t tap) Snapshot(ctx context.Context) (*state.Snapshot, error) {
-	s := t.s
-	s.mu.Lock()
-	lab, built := s.lab, s.built
-	s.mu.Unlock()
-	if lab == nil {
-		return nil, errors.New("there is no lab")
+func (t *tap) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
+	res, err := t.apply(ctx, node, o)
+	if err == nil && !op.Probe(o) {
+		t.s.mu.Lock()
+		if t.s.built == t.built {
+			t.s.log = append(t.s.log, op.Line{Node: node, Op: o})
+		}
+		t.s.mu.Unlock()
 	}
-	c, cancel := context.WithTimeoutCause(ctx, s.limit, errTimeout)
-	defer cancel()
-	snap, err := lab.Snapshot(c)
-	if err != nil {
-		return nil, t.failed(c, built, err)
-	}
-	return snap, nil
+	return res, err
 }
 
-func (t tap) Close() error { return nil } // the session's to close
+func (t *tap) apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, t.s.limit, errTimeout)
+	defer cancel()
+	res, err := t.lab.Apply(ctx, node, o)
+	return res, t.failed(ctx, err)
+}
+
+func (t *tap) Snapshot(ctx context.Context) (*state.Snapshot, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, t.s.limit, errTimeout)
+	defer cancel()
+	snap, err := t.lab.Snapshot(ctx)
+	return snap, t.failed(ctx, err)
+}
+
+func (t *tap) Close() error { return nil } // the session's to close
 
 // failed tells a lab that failed from a request that was cut short.
-func (t tap) failed(ctx context.Context, built int, err error) error {
+func (t *tap) failed(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	t.s.lose(built, "The lab failed: "+err.Error())
+	t.s.lose(t.built, "The lab failed: "+err.Error())
 	return err
 }

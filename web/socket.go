@@ -179,7 +179,7 @@ func (c *client) handle(req Request) {
 	}
 }
 
-type teller func(lessons.Update)
+type teller = func(lessons.Update)
 
 // open joins the lab of this browser for a lesson, and starts it if need be.
 func (c *client) open(req Request) {
