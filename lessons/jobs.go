@@ -1,0 +1,206 @@
+package lessons
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mvdan.cc/sh/v3/interp"
+
+	"vethlab/sim/cmdline"
+	"vethlab/sim/op"
+)
+
+// job is a command in the background.
+type job struct {
+	num    int
+	text   string
+	serves string // the process of a server, which outlives its command: python3, dnsmasq
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	// Set once done is closed.
+	err            error
+	stdout, stderr string
+	ops            []Executed
+}
+
+// background starts a command and lets the line go on. A server's operation
+// returns as soon as it listens, so that the next command finds it there;
+// other commands run at their own pace.
+func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, args []string) error {
+	j := &job{text: quoteArgs(args), done: make(chan struct{})}
+	cmd, _ := cmdline.Parse(args)
+	switch cmd.Op.(type) {
+	case op.HTTPServe, op.DNSServe:
+		j.serves = cmd.Tool
+		n.number(j)
+		close(j.done)
+		err := n.command(ctx, hc, args)
+		if err != nil {
+			n.drop(j)
+		}
+		return err
+	}
+	var files []*fileWriter
+	for _, w := range []io.Writer{hc.Stdout, hc.Stderr} {
+		if f, ok := w.(*fileWriter); ok && !slices.Contains(files, f) {
+			f.kept = make(chan struct{})
+			files = append(files, f)
+		}
+	}
+	n.number(j)
+	jctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // keeps the handlers' values, not the line's end
+	stop := context.AfterFunc(n.s.ctx, cancel)
+	j.cancel = cancel
+	if !readsInput(args) {
+		hc.Stdin = nil
+	}
+	go func() {
+		defer close(j.done)
+		defer stop()
+		defer cancel()
+		done := func(e Executed) { j.ops = append(j.ops, e) }
+		r, err := n.apply(jctx, hc, args, done)
+		var stdout, stderr strings.Builder
+		io.WriteString(elsewhere(hc.Stdout, &stdout), r.Output)
+		io.WriteString(elsewhere(hc.Stderr, &stderr), r.Stderr)
+		for _, f := range files {
+			<-f.kept
+			if werr := f.finish(jctx, &stderr, done); werr != nil && !errors.Is(werr, errNotWritten) && err == nil {
+				err = werr
+			}
+		}
+		j.err, j.stdout, j.stderr = err, stdout.String(), stderr.String()
+	}()
+	return nil
+}
+
+// elsewhere is w where w is a file, and the job's own output otherwise.
+func elsewhere(w io.Writer, own *strings.Builder) io.Writer {
+	if f, ok := w.(*fileWriter); ok {
+		return f
+	}
+	return own
+}
+
+func (n *nodeShell) number(j *job) {
+	n.jobsMu.Lock()
+	defer n.jobsMu.Unlock()
+	j.num = 1
+	if k := len(n.jobs); k > 0 {
+		j.num = n.jobs[k-1].num + 1
+	}
+	n.jobs = append(n.jobs, j)
+}
+
+func (n *nodeShell) drop(j *job) {
+	n.jobsMu.Lock()
+	defer n.jobsMu.Unlock()
+	n.jobs = slices.DeleteFunc(n.jobs, func(k *job) bool { return k == j })
+}
+
+func (n *nodeShell) running() []*job {
+	n.jobsMu.Lock()
+	defer n.jobsMu.Unlock()
+	return slices.Clone(n.jobs)
+}
+
+// reap gives a line what ended in the background until now.
+func (n *nodeShell) reap(l *line) {
+	for _, j := range n.running() {
+		if j.serves != "" {
+			continue
+		}
+		select {
+		case <-j.done:
+			n.drop(j)
+			l.write(&l.stdout, j.stdout)
+			l.write(&l.stderr, j.stderr)
+			for _, e := range j.ops {
+				l.add(e)
+			}
+		default:
+		}
+	}
+}
+
+// waitJobs is the builtin wait. Servers are not waited for: they never end.
+func (n *nodeShell) waitJobs(ctx context.Context) error {
+	for _, j := range n.running() {
+		select {
+		case <-j.done:
+			if j.err != nil {
+				return j.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	n.reap(lineOf(ctx))
+	return nil
+}
+
+func (n *nodeShell) listJobs(w io.Writer) {
+	for _, j := range n.running() {
+		state := "Running"
+		select {
+		case <-j.done:
+			if j.serves == "" {
+				state = "Done"
+			}
+		default:
+		}
+		fmt.Fprintf(w, "[%d]  %-24s%s &\n", j.num, state, j.text)
+	}
+}
+
+// kill ends jobs (%1, %%, %name); numbers are processes, and the node's own
+// kill's business.
+func (n *nodeShell) kill(ctx context.Context, hc interp.HandlerContext, args []string) error {
+	if !slices.ContainsFunc(args[1:], func(a string) bool { return strings.HasPrefix(a, "%") }) {
+		return n.command(ctx, hc, args)
+	}
+	status := 0
+	for _, a := range args[1:] {
+		if strings.HasPrefix(a, "-") {
+			continue
+		}
+		j := n.find(a)
+		if j == nil {
+			fmt.Fprintf(hc.Stderr, "bash: kill: %s: no such job\n", a)
+			status = 1
+			continue
+		}
+		if j.serves == "" {
+			j.cancel()
+			<-j.done
+			continue
+		}
+		n.drop(j)
+		if err := n.command(ctx, hc, []string{"pkill", j.serves}); err != nil {
+			return err
+		}
+	}
+	return exitStatus(status)
+}
+
+func (n *nodeShell) find(spec string) *job {
+	jobs := n.running()
+	name := strings.TrimPrefix(spec, "%")
+	for _, j := range slices.Backward(jobs) {
+		switch num, err := strconv.Atoi(name); {
+		case name == "" || name == "%" || name == "+":
+			return j
+		case err == nil && num == j.num:
+			return j
+		case err != nil && strings.HasPrefix(j.text, name):
+			return j
+		}
+	}
+	return nil
+}

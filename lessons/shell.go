@@ -1,0 +1,549 @@
+package lessons
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/interp"
+	"mvdan.cc/sh/v3/syntax"
+
+	"vethlab/sim/cmdline"
+	"vethlab/sim/op"
+	"vethlab/sim/trace"
+)
+
+// Shell runs command lines in a lab. The shell's language is mvdan.cc/sh's;
+// every simple command that is not a builtin becomes an operation:
+//
+//	line ─▶ mvdan.cc/sh ─▶ argv ─▶ cmdline.Parse ─▶ Backend.Apply ─▶ Finish ─▶ stdout, stderr, status
+//	        │ quotes, variables, &&, ||, |, $( ), loops, here-documents, functions
+//	        └ > /proc/sys/… ─▶ op.SysctlSet        > FILE, < FILE, globs, test -f ─▶ tools in the node
+//
+// Each node has a shell of its own whose variables, functions and directory
+// last from line to line; exit ends it, and the next line begins a new one.
+// Nothing a line says touches the file system of the process that runs Shell:
+// its shell would be a way out of the lab otherwise. See handlers in files.go.
+//
+// A command in the background (cmd &) runs while other lines do. What it
+// printed belongs to the first line of its node that ends after it.
+type Shell struct {
+	b      Backend
+	ctx    context.Context // ends with Close: the life of commands in the background
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	nodes map[string]*nodeShell
+}
+
+// Limits of one line. They bound what it can make this process do or hold; a
+// line that meets one ends with a sentence that says which.
+const (
+	maxLine   = 16 << 10 // bytes of a line
+	maxOutput = 1 << 20  // bytes of stdout, and of stderr
+	maxCalls  = 10_000   // commands, builtins included
+	maxVars   = 256 << 10
+	maxWords  = 10_000 // words that one pair of braces may become
+	maxParams = 200    // $NAME and the like
+)
+
+// Executed is one operation that a line came to.
+type Executed struct {
+	Node   string
+	Op     op.Op
+	Text   string // the command as it was typed, once the shell had expanded it
+	Result op.Result
+}
+
+// Outcome is what a line came to.
+type Outcome struct {
+	Status         int
+	Stdout, Stderr string
+	Ops            []Executed // in the order they ended
+	Traces         []trace.Trace
+}
+
+// SyntaxError is a line that the shell cannot read.
+type SyntaxError struct {
+	Line, Col int // within the text, from 1
+	Text      string
+}
+
+func (e *SyntaxError) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e.Col, e.Text) }
+
+// NewShell returns a shell for the nodes of a lab.
+func NewShell(b Backend) *Shell {
+	s := &Shell{b: b, nodes: map[string]*nodeShell{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Close ends the commands that still run in the background. It does not close
+// the Backend.
+func (s *Shell) Close() { s.cancel() }
+
+// Run runs a line, which may hold several, in a node's shell. It calls seen,
+// if not nil, after each operation, from one goroutine at a time. Lines of one
+// node run one after another, lines of different nodes at the same time.
+//
+// The error is a *SyntaxError, what ended ctx, or a failure of the lab itself;
+// a command that fails is an Outcome with a Status. With an error, Outcome
+// holds what had happened until then.
+func (s *Shell) Run(ctx context.Context, node, text string, seen func(Executed)) (Outcome, error) {
+	prog, err := parseProgram(text)
+	if err != nil {
+		return Outcome{Status: 2}, err
+	}
+	s.mu.Lock()
+	n := s.nodes[node]
+	if n == nil {
+		n = &nodeShell{s: s, name: node}
+		s.nodes[node] = n
+	}
+	s.mu.Unlock()
+	return n.run(ctx, prog, seen)
+}
+
+type nodeShell struct {
+	s    *Shell
+	name string
+
+	mu     sync.Mutex // held while a line runs
+	runner *interp.Runner
+
+	current atomic.Pointer[line] // where the runner's own words go
+
+	jobsMu sync.Mutex
+	jobs   []*job
+}
+
+// line is a line that is running. Handlers find it in their context.
+type line struct {
+	seen func(Executed)
+
+	mu      sync.Mutex
+	out     Outcome
+	stdout  capped
+	stderr  capped
+	calls   int
+	writing error // why the redirection that was just closed failed
+}
+
+type lineKey struct{}
+
+func lineOf(ctx context.Context) *line { return ctx.Value(lineKey{}).(*line) }
+
+func (n *nodeShell) run(ctx context.Context, prog program, seen func(Executed)) (Outcome, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := &line{seen: seen}
+	lctx := context.WithValue(ctx, lineKey{}, l)
+	n.current.Store(l)
+	defer n.current.Store(nil)
+	if n.runner == nil {
+		r, err := n.newRunner()
+		if err != nil {
+			return Outcome{}, err
+		}
+		n.runner = r
+	}
+	var err error
+	for _, stmt := range prog.stmts {
+		if err = n.runner.Run(lctx, stmt); n.runner.Exited() || ctx.Err() != nil {
+			break
+		}
+		if _, status := errors.AsType[interp.ExitStatus](err); err != nil && !status {
+			break
+		}
+	}
+	status := 0
+	if st, ok := errors.AsType[interp.ExitStatus](err); ok {
+		status, err = int(st), nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if lim, ok := errors.AsType[limitError](err); ok {
+		l.write(&l.stderr, "vethlab: "+lim.Error()+"\n")
+		status, err = 1, nil
+	}
+	if err != nil && status == 0 {
+		status = 1
+	}
+	if n.runner.Exited() || err != nil {
+		n.runner = nil // the next line begins anew
+	}
+	n.reap(l)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out.Status = status
+	l.out.Stdout, l.out.Stderr = l.stdout.String(), l.stderr.String()
+	return l.out, err
+}
+
+// limitError ends a line that asks for too much.
+type limitError string
+
+func (e limitError) Error() string { return string(e) }
+
+const home = "/root"
+
+// environment is what a command sees; nothing of the server's own is in it.
+// TMPDIR leads nowhere, for the shell makes its fifos there by itself.
+var environment = []string{
+	"HOME=" + home, "USER=root", "LOGNAME=root", "SHELL=/bin/bash", "TERM=dumb", "LANG=C.UTF-8",
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"UID=0", "EUID=0", "GID=0", "TMPDIR=/proc/self/none",
+}
+
+func (n *nodeShell) newRunner() (*interp.Runner, error) {
+	stdout := writerFunc(func(p []byte) {
+		if l := n.current.Load(); l != nil {
+			l.write(&l.stdout, string(p))
+		}
+	})
+	stderr := writerFunc(func(p []byte) {
+		if l := n.current.Load(); l != nil {
+			l.write(&l.stderr, string(p))
+		}
+	})
+	r, err := interp.New(
+		interp.Env(expand.ListEnviron(environment...)),
+		interp.Dir("/"),
+		interp.StdIO(nil, stdout, stderr),
+		interp.CallHandler(n.call),
+		interp.ExecHandler(n.exec),
+		interp.OpenHandler(n.open),
+		interp.ReadDirHandler2(n.readDir),
+		interp.StatHandler(n.stat),
+		interp.AccessHandler(n.access),
+	)
+	if err != nil {
+		return nil, err
+	}
+	r.Dir = home
+	return r, nil
+}
+
+// Words no line can contain, for what the rewritten program asks of us.
+const (
+	inBackground = "\x00background" // run the rest in the background
+	afterWrite   = "\x00written"    // did the redirection just closed succeed?
+	ours         = "\x00builtin"    // a builtin that is ours rather than interp's
+)
+
+// call sees every simple command, builtins included, before it runs: it keeps
+// the limits, and takes the builtins that would look at this process's own
+// machine away from interp.
+func (n *nodeShell) call(ctx context.Context, args []string) ([]string, error) {
+	l := lineOf(ctx)
+	l.mu.Lock()
+	l.calls++
+	calls := l.calls
+	l.mu.Unlock()
+	if calls > maxCalls {
+		return nil, limitError(fmt.Sprintf("a line may run %d commands; this one wants more", maxCalls))
+	}
+	size := 0
+	interp.HandlerCtx(ctx).Env.Each(func(name string, v expand.Variable) bool {
+		size += len(name) + len(v.Str)
+		for _, s := range v.List {
+			size += len(s) + 16
+		}
+		for k, s := range v.Map {
+			size += len(k) + len(s) + 32
+		}
+		return true
+	})
+	for _, a := range args {
+		size += len(a)
+	}
+	if size > maxVars {
+		return nil, limitError(fmt.Sprintf("variables and arguments may hold %d KiB; this line wants more", maxVars>>10))
+	}
+	for len(args) > 1 && (args[0] == "builtin" || args[0] == "command") && interp.IsBuiltin(args[1]) {
+		args = args[1:]
+	}
+	switch args[0] {
+	case "wait":
+		if err := n.waitJobs(ctx); err != nil {
+			return nil, err
+		}
+		return args[:1], nil // and interp waits for groups in the background
+	case "type", "jobs", "kill", "source", ".", "fg", "bg", "disown", "ulimit", "umask", "newgrp":
+		return append([]string{ours}, args...), nil
+	case "command":
+		if len(args) > 1 && (args[1] == "-v" || args[1] == "-V") {
+			return append([]string{ours}, args...), nil
+		}
+	case "exec":
+		if len(args) == 1 {
+			return append([]string{ours}, args...), nil
+		}
+	case "pwd":
+		return args[:1], nil // -P would ask this machine about symbolic links
+	case "eval":
+		src, err := rewriteText(strings.Join(args[1:], " "))
+		if err != nil {
+			return []string{ours, "eval", err.Error()}, nil
+		}
+		return []string{"eval", src}, nil
+	case "trap":
+		if len(args) > 2 && !strings.HasPrefix(args[1], "-") {
+			src, err := rewriteText(args[1])
+			if err != nil {
+				return []string{ours, "trap", err.Error()}, nil
+			}
+			return append([]string{"trap", src}, args[2:]...), nil
+		}
+	}
+	return args, nil
+}
+
+// exec runs a command that is neither builtin nor function.
+func (n *nodeShell) exec(ctx context.Context, args []string) error {
+	hc := interp.HandlerCtx(ctx)
+	switch args[0] {
+	case afterWrite:
+		l := lineOf(ctx)
+		l.mu.Lock()
+		err := l.writing
+		l.writing = nil
+		l.mu.Unlock()
+		switch {
+		case errors.Is(err, errNotWritten):
+			return interp.ExitStatus(1)
+		case err != nil:
+			return err
+		case hc.LastExitStatus != 0:
+			return interp.ExitStatus(uint8(hc.LastExitStatus))
+		}
+		return nil
+	case ours:
+		return n.builtin(ctx, hc, args[1:])
+	case inBackground:
+		return n.background(ctx, hc, args[1:])
+	}
+	return n.command(ctx, hc, args)
+}
+
+func (n *nodeShell) command(ctx context.Context, hc interp.HandlerContext, args []string) error {
+	res, err := n.apply(ctx, hc, args, lineOf(ctx).add)
+	if err != nil {
+		return err
+	}
+	io.WriteString(hc.Stdout, res.Output)
+	io.WriteString(hc.Stderr, res.Stderr)
+	return exitStatus(res.Status)
+}
+
+func exitStatus(status int) error {
+	if status == 0 {
+		return nil
+	}
+	return interp.ExitStatus(uint8(status))
+}
+
+// apply takes one command to the lab and back.
+func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []string, done func(Executed)) (op.Result, error) {
+	cmd, err := cmdline.Parse(args)
+	if err != nil {
+		u := err.(*cmdline.UsageError)
+		return op.Result{Stderr: u.Stderr, Status: u.Status}, nil
+	}
+	node := n.name
+	if cmd.Node != "" {
+		node = cmd.Node
+	}
+	o := cmd.Op
+	if t, ok := o.(op.Tool); ok {
+		if hc.Stdin != nil && readsInput(t.Argv) {
+			in, err := io.ReadAll(io.LimitReader(hc.Stdin, maxOutput))
+			if err != nil {
+				return op.Result{}, err
+			}
+			t.Stdin = string(in)
+		}
+		t.Argv = append(surroundings(hc), t.Argv...)
+		o = t
+	}
+	res, err := n.s.b.Apply(ctx, node, o)
+	if err != nil {
+		return res, err
+	}
+	if f := res.Failure; f != nil && f.What == op.NoNetns && f.Name == n.name && cmd.Node == "" && !names(o, f.Name) {
+		res.Stderr, res.Status = fmt.Sprintf("vethlab: there is no node %q any more\n", n.name), 1
+	} else {
+		res = cmd.Finish(res)
+	}
+	done(Executed{Node: node, Op: o, Text: quoteArgs(args), Result: res})
+	return res, nil
+}
+
+// names reports whether an operation itself names a namespace.
+func names(o op.Op, netns string) bool {
+	switch o := o.(type) {
+	case op.NetnsDel:
+		return o.Name == netns
+	case op.NetnsAdd:
+		return o.Name == netns
+	case op.LinkSet:
+		return o.Netns == netns
+	case op.LinkAdd:
+		return o.PeerNetns == netns
+	}
+	return false
+}
+
+// surroundings are the words that give a tool the directory and the variables
+// that the line has set: env -C DIR NAME=VALUE….
+func surroundings(hc interp.HandlerContext) []string {
+	var words []string
+	if hc.Dir != home {
+		words = append(words, "-C", hc.Dir)
+	}
+	hc.Env.Each(func(name string, v expand.Variable) bool {
+		if v.Exported && v.Kind == expand.String && name != "PWD" && name != "OLDPWD" && !slices.Contains(environment, name+"="+v.Str) {
+			words = append(words, name+"="+v.Str)
+		}
+		return true
+	})
+	if words == nil {
+		return nil
+	}
+	return append([]string{"env"}, words...)
+}
+
+// readsInput reports whether a tool is to be given the line's standard input.
+// One that does not read it must leave it to the others, as ip does in
+// `while read dev; do ip link show $dev; done`.
+func readsInput(argv []string) bool {
+	switch path.Base(argv[0]) {
+	case "ip", "bridge", "sysctl", "tcpdump":
+		return slices.Contains(argv, "-")
+	case "brctl", "ifconfig", "route", "iptables", "iptables-save", "ping", "curl", "ss", "ls", "arp", "conntrack", "nft",
+		"sleep", "ps", "pkill", "killall", "kill", "stat", "find", "test", "date", "id", "uname", "hostname", "lsns",
+		"traceroute", "tracepath", "ethtool", "mkdir", "rm", "touch", "true", "false", "which", "python3", "dnsmasq":
+		return false
+	}
+	return true
+}
+
+func quoteArgs(args []string) string {
+	q := make([]string, len(args))
+	for i, a := range args {
+		s, err := syntax.Quote(a, syntax.LangBash)
+		if err != nil {
+			s = fmt.Sprintf("%q", a)
+		}
+		q[i] = s
+	}
+	return strings.Join(q, " ")
+}
+
+func (l *line) add(e Executed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out.Ops = append(l.out.Ops, e)
+	l.out.Traces = append(l.out.Traces, e.Result.Traces...)
+	if l.seen != nil {
+		l.seen(e)
+	}
+}
+
+func (l *line) write(to *capped, s string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	to.add(s)
+}
+
+// capped keeps the first maxOutput bytes.
+type capped struct {
+	strings.Builder
+	full bool
+}
+
+func (c *capped) add(s string) {
+	if c.full {
+		return
+	}
+	if c.Len()+len(s) > maxOutput {
+		c.WriteString(s[:maxOutput-c.Len()])
+		c.WriteString("\n[vethlab: the rest is not kept; it was more than 1 MiB]\n")
+		c.full = true
+		return
+	}
+	c.WriteString(s)
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+// builtin does what interp leaves undone, or would do on the wrong machine.
+func (n *nodeShell) builtin(ctx context.Context, hc interp.HandlerContext, args []string) error {
+	say := func(status int, format string, a ...any) error {
+		fmt.Fprintf(hc.Stderr, "bash: "+args[0]+": "+format+"\n", a...)
+		return exitStatus(status)
+	}
+	switch args[0] {
+	case "type", "command":
+		names := args[1:]
+		if args[0] == "command" {
+			names = names[1:]
+		}
+		status := 0
+		for _, name := range names {
+			if interp.IsBuiltin(name) {
+				if args[0] == "type" {
+					name += " is a shell builtin"
+				}
+				fmt.Fprintln(hc.Stdout, name)
+				continue
+			}
+			r, err := n.look(ctx, "which", name)
+			switch {
+			case err != nil:
+				return err
+			case r.Status != 0 && args[0] == "type":
+				status = 1
+				say(1, "%s: not found", name)
+			case r.Status != 0:
+				status = 1
+			case args[0] == "type":
+				fmt.Fprintf(hc.Stdout, "%s is %s", name, r.Output)
+			default:
+				io.WriteString(hc.Stdout, r.Output)
+			}
+		}
+		return exitStatus(status)
+	case "jobs":
+		n.listJobs(hc.Stdout)
+		return nil
+	case "kill":
+		return n.kill(ctx, hc, args)
+	case "fg", "bg", "disown":
+		return say(1, "no job control")
+	case "source", ".":
+		return say(1, "not available here; run the file with: bash FILE")
+	case "exec":
+		return say(1, "not available here without a command")
+	case "eval", "trap":
+		return say(1, "%s", args[1])
+	}
+	return say(1, "not available here")
+}
+
+// look asks the node something without showing it as a command of the line's.
+func (n *nodeShell) look(ctx context.Context, argv ...string) (op.Result, error) {
+	return n.s.b.Apply(ctx, n.name, op.Tool{Argv: argv})
+}
+
+var errNotWritten = errors.New("not written")

@@ -1,0 +1,157 @@
+// Package cmdline turns the words of a command into an operation, and what an
+// operation came to into the words of the tool that was typed.
+//
+//	argv ──Parse──▶ Command{Node, Op} ──(a backend)──▶ op.Result ──Finish──▶ op.Result with Stderr and Status
+//
+//	brctl addif br0 veth0            ┐
+//	ip link set veth0 master br0     ┴─▶ op.LinkSet{Name: veth0, Master: br0}
+//	ip netns exec ns1 ping -c1 10.0.0.1 ─▶ Node ns1, op.Ping{Dst: 10.0.0.1, Count: 1}
+//	iptables -nvL                       ─▶ op.Tool{Argv: …}, for the machine's own tool
+//
+// The rule that decides: a form becomes an operation only when the operation
+// means the same to the last detail. Everything else, be it a listing, an
+// option nobody modelled or nonsense, becomes op.Tool, and the machine's own
+// tool answers it in its own way. Where a tool refuses before it asks the
+// kernel, and a backend without tools should say the same, Parse returns a
+// *UsageError with the tool's text and exit status.
+//
+// Texts and exit statuses are those of iproute2 6.1, iptables 1.8.9,
+// bridge-utils 1.7, net-tools 2.10, procps 4.0 and iputils 20221126 (Debian
+// 12); TestRealTools holds them against the machine's own.
+package cmdline
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"vethlab/sim/op"
+)
+
+// Command is one parsed simple command.
+type Command struct {
+	Tool string // the tool that was typed: ip, brctl, iptables, …
+	Node string // the node it names (ip netns exec, ip -n, nsenter); "" is where it was typed
+	Op   op.Op
+
+	enter string   // what named the node: "ip netns exec", "ip -n", "nsenter"
+	argv  []string // the tool's words, for its sentences
+	quiet bool     // sysctl -q
+}
+
+// UsageError is a refusal that needs no lab: what the tool prints when it does
+// not accept its arguments, and its exit status.
+type UsageError struct {
+	Stderr string // ends with a newline
+	Status int
+}
+
+func (e *UsageError) Error() string { return strings.TrimSuffix(e.Stderr, "\n") }
+
+func usage(status int, format string, args ...any) *UsageError {
+	return &UsageError{Stderr: fmt.Sprintf(format, args...) + "\n", Status: status}
+}
+
+// parser reads the words after the tool's name. It returns nil, nil for a
+// form that has no operation.
+type parser func(c *Command, args []string) (op.Op, error)
+
+var tools map[string]parser
+
+func init() { // not a literal: parsers of wrappers (ip netns exec) call Parse
+	tools = map[string]parser{
+		"ip":       parseIP,
+		"brctl":    parseBrctl,
+		"ifconfig": parseIfconfig,
+		"route":    parseRoute,
+		"iptables": parseIptables,
+		"sysctl":   parseSysctl,
+		"ping":     parsePing,
+		"curl":     parseCurl,
+		"python3":  parsePython,
+		"dnsmasq":  parseDnsmasq,
+		"pkill":    parseKill,
+		"killall":  parseKill,
+		"sleep":    parseSleep,
+		"nsenter":  parseNsenter,
+		"sudo":     parseSudo,
+	}
+}
+
+// Parse reads one simple command, already split into words by a shell. The
+// error, if any, is a *UsageError.
+func Parse(argv []string) (Command, error) { return parse(argv, 0) }
+
+func parse(argv []string, depth int) (Command, error) {
+	if len(argv) == 0 {
+		return Command{}, usage(127, "bash: no command")
+	}
+	c := Command{Tool: argv[0], argv: argv}
+	name := argv[0]
+	if dir, base := path.Split(name); slices.Contains(sbin, dir) {
+		name = base
+	}
+	if p := tools[name]; p != nil && depth < 8 {
+		c.Tool = name
+		o, err := p(&c, argv[1:])
+		if err != nil {
+			return c, err
+		}
+		if o != nil {
+			c.Op = o
+			return c, nil
+		}
+		c.Node, c.enter = "", ""
+	}
+	c.Op = op.Tool{Argv: slices.Clone(argv)}
+	return c, nil
+}
+
+var sbin = []string{"/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"}
+
+// inner makes c what the command in argv is, run in a node (or, for sudo, here).
+func (c *Command) inner(node, enter string, argv []string) (op.Op, error) {
+	in, err := parse(argv, strings.Count(c.enter, "\x00")+1)
+	if in.Node != "" && node != "" {
+		return nil, nil // a node within a node: the machine's own tools know what that means
+	}
+	if node == "" {
+		node, enter = in.Node, in.enter
+	}
+	*c = in
+	c.Node, c.enter = node, enter
+	return in.Op, err
+}
+
+// nsenter --net=/run/netns/NAME CMD…  (util-linux, nsenter(1))
+func parseNsenter(c *Command, args []string) (op.Op, error) {
+	if len(args) < 2 {
+		return nil, nil
+	}
+	file, ok := strings.CutPrefix(args[0], "--net=")
+	if !ok {
+		file, ok = strings.CutPrefix(args[0], "-n")
+	}
+	dir, name := path.Split(file)
+	if !ok || dir != "/run/netns/" && dir != "/var/run/netns/" || name == "" {
+		return nil, nil
+	}
+	rest := args[1:]
+	if rest[0] == "--" {
+		rest = rest[1:]
+	}
+	if len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
+		return nil, nil
+	}
+	o, err := c.inner(name, "nsenter "+file, rest)
+	return o, err
+}
+
+// sudo CMD…: in a lab everybody is root already.
+func parseSudo(c *Command, args []string) (op.Op, error) {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") || strings.Contains(args[0], "=") {
+		return nil, nil
+	}
+	return c.inner("", "", args)
+}
