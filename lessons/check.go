@@ -1,0 +1,851 @@
+package lessons
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// Check is one thing that holds when a step is done. It looks at the lab's
+// state or at what the step's packets did, never at how a command was written:
+// any commands that get there will do. Exactly one field is set.
+//
+// In lesson.yaml, under a step's "checks":
+//
+//   - netns: {name: ns1, mounted: true}
+//   - link: {node: host, name: veth0, up: true, master: br-demo, peer: ns1/veth1}
+//   - addr: {node: host, dev: br-demo, prefix: 172.18.0.1/16}
+//   - route: {node: ns1, dst: default, via: 172.18.0.1}
+//   - sysctl: {node: host, key: net.ipv4.ip_forward, value: 1}
+//   - policy: {node: host, chain: FORWARD, is: DROP}
+//   - rule: {node: host, table: nat, chain: POSTROUTING, spec: "…", packets: 1}
+//   - neigh: {node: host, ip: 172.18.0.8, mac-of: ns1/veth1}
+//   - fdb: {node: host, dev: veth0, mac-of: ns1/veth1}
+//   - listener: {node: ns1, port: 8000}
+//   - conn: {node: host, proto: icmp, src: 172.18.0.8, dst: 203.0.113.10, reply-dst: 10.24.254.11}
+//   - command: {node: client, text: curl, status: 0, prints: hello}
+//   - packet: {sent-by: ns1, dst: 203.0.113.10, ends-at: host, ends: dropped, passes: […], avoids: […]}
+//
+// netns, link, addr, route, rule and conn take "absent: true": no such thing
+// is there.
+type Check struct {
+	Netns    *NetnsCheck    `yaml:"netns"`
+	Link     *LinkCheck     `yaml:"link"`
+	Addr     *AddrCheck     `yaml:"addr"`
+	Route    *RouteCheck    `yaml:"route"`
+	Sysctl   *SysctlCheck   `yaml:"sysctl"`
+	Policy   *PolicyCheck   `yaml:"policy"`
+	Rule     *RuleCheck     `yaml:"rule"`
+	Neigh    *NeighCheck    `yaml:"neigh"`
+	FDB      *FDBCheck      `yaml:"fdb"`
+	Listener *ListenerCheck `yaml:"listener"`
+	Conn     *ConnCheck     `yaml:"conn"`
+	Command  *CommandCheck  `yaml:"command"`
+	Packet   *PacketCheck   `yaml:"packet"`
+}
+
+// NetnsCheck: a network namespace of that name is there, as a node of the lab.
+type NetnsCheck struct {
+	Name    string `yaml:"name"`
+	Mounted *bool  `yaml:"mounted"` // whether /run/netns/NAME still names it
+	Absent  bool   `yaml:"absent"`
+}
+
+// LinkCheck: a node has a link, and it is so.
+type LinkCheck struct {
+	Node    string `yaml:"node"`
+	Name    string `yaml:"name"`
+	Type    string `yaml:"type"`
+	Up      *bool  `yaml:"up"`
+	Carrier *bool  `yaml:"carrier"`
+	Master  string `yaml:"master"`
+	Peer    string `yaml:"peer"` // NODE/LINK
+	Absent  bool   `yaml:"absent"`
+}
+
+// AddrCheck: a link has an address.
+type AddrCheck struct {
+	Node   string `yaml:"node"`
+	Dev    string `yaml:"dev"`
+	Prefix string `yaml:"prefix"`
+	Absent bool   `yaml:"absent"`
+}
+
+// RouteCheck: table main has a route.
+type RouteCheck struct {
+	Node   string `yaml:"node"`
+	Dst    string `yaml:"dst"` // a prefix, or "default"
+	Via    string `yaml:"via"`
+	Dev    string `yaml:"dev"`
+	Absent bool   `yaml:"absent"`
+}
+
+// SysctlCheck: a kernel setting has a value.
+type SysctlCheck struct {
+	Node  string `yaml:"node"`
+	Key   string `yaml:"key"`
+	Value string `yaml:"value"`
+}
+
+// PolicyCheck: a built-in chain has a policy.
+type PolicyCheck struct {
+	Node  string `yaml:"node"`
+	Table string `yaml:"table"` // "" is filter
+	Chain string `yaml:"chain"`
+	Is    string `yaml:"is"`
+}
+
+// RuleCheck: a chain holds a rule that says the same as Spec, however it was
+// written, and counted so many packets.
+type RuleCheck struct {
+	Node    string  `yaml:"node"`
+	Table   string  `yaml:"table"` // "" is filter
+	Chain   string  `yaml:"chain"`
+	Spec    string  `yaml:"spec"`
+	Packets *uint64 `yaml:"packets"`
+	Absent  bool    `yaml:"absent"`
+}
+
+// NeighCheck: a node knows the MAC address that belongs to an IP address.
+type NeighCheck struct {
+	Node  string `yaml:"node"`
+	IP    string `yaml:"ip"`
+	Dev   string `yaml:"dev"`
+	MACOf string `yaml:"mac-of"` // NODE/LINK
+}
+
+// FDBCheck: a bridge has learned behind which port a MAC address lives.
+type FDBCheck struct {
+	Node  string `yaml:"node"`
+	Dev   string `yaml:"dev"`    // the port
+	MACOf string `yaml:"mac-of"` // NODE/LINK
+}
+
+// ListenerCheck: a socket waits on a port.
+type ListenerCheck struct {
+	Node   string `yaml:"node"`
+	Proto  string `yaml:"proto"` // "" is tcp
+	Port   uint16 `yaml:"port"`
+	Absent bool   `yaml:"absent"`
+}
+
+// ConnCheck: conntrack has an entry with these tuples.
+type ConnCheck struct {
+	Node     string `yaml:"node"`
+	Proto    string `yaml:"proto"`
+	Src      string `yaml:"src"` // of the original direction
+	Dst      string `yaml:"dst"`
+	DstPort  uint16 `yaml:"dport"`
+	ReplySrc string `yaml:"reply-src"`
+	ReplyDst string `yaml:"reply-dst"`
+	Replied  *bool  `yaml:"replied"`
+	Absent   bool   `yaml:"absent"`
+}
+
+// CommandCheck: one of the commands that ran in Node, whose text holds Text,
+// ended so.
+type CommandCheck struct {
+	Node   string `yaml:"node"`
+	Text   string `yaml:"text"`
+	Status *int   `yaml:"status"`
+	Failed *bool  `yaml:"failed"` // any status but 0
+	Prints string `yaml:"prints"` // standard output or standard error holds this
+}
+
+// PacketCheck: one of the packets chosen by PacketSelector went this way.
+type PacketCheck struct {
+	PacketSelector `yaml:",inline"`
+	Ends           string  `yaml:"ends"` // a disposition
+	EndsAt         string  `yaml:"ends-at"`
+	Code           string  `yaml:"code"`   // a reason: trace.Code…
+	Passes         []Place `yaml:"passes"` // in this order, others between them or not
+	Avoids         []Place `yaml:"avoids"`
+}
+
+// PacketSelector chooses journeys among those of a step's packets. Fields that
+// are not set choose all.
+type PacketSelector struct {
+	SentBy  string `yaml:"sent-by"` // the node it started in
+	Is      string `yaml:"is"`      // its summary holds this: "echo request", "SYN"
+	Proto   string `yaml:"proto"`
+	Src     string `yaml:"src"` // as the packet was sent
+	Dst     string `yaml:"dst"`
+	DstPort uint16 `yaml:"dport"`
+	Reply   *bool  `yaml:"reply"`
+	// Command counts from 1: only packets of the step's command of that number.
+	Command int `yaml:"command"`
+	// Nth counts from 1 among the packets that fit; 0 means any of them.
+	Nth int `yaml:"nth"`
+}
+
+// Place describes a step of a journey. Fields that are not set fit any step.
+type Place struct {
+	Node    string `yaml:"node"`
+	Point   string `yaml:"point"`
+	Dev     string `yaml:"dev"`
+	Table   string `yaml:"table"`
+	Chain   string `yaml:"chain"`
+	Verdict string `yaml:"verdict"`
+	Rule    string `yaml:"rule"`    // the rule that decided says the same as this
+	Rewrite string `yaml:"rewrite"` // the field it rewrote: src, dst, sport, dport
+	From    string `yaml:"from"`
+	To      string `yaml:"to"`
+	Cause   string `yaml:"cause"` // the cause of the rewrite holds this
+	Src     string `yaml:"src"`   // as it left this place
+	Dst     string `yaml:"dst"`
+	DstPort uint16 `yaml:"dport"`
+	TTL     uint8  `yaml:"ttl"`
+}
+
+// CheckResult is what became of a check.
+type CheckResult struct {
+	OK   bool   `json:"ok"`
+	Text string `json:"text"`          // what was looked at: "ns1: default via 172.18.0.1"
+	Got  string `json:"got,omitempty"` // what was there instead
+}
+
+// Evaluate holds a step's checks against the lab's state and against what the
+// step's commands came to. Before they have run, ran is empty.
+func Evaluate(s *Step, snap *state.Snapshot, ran []Ran) []CheckResult {
+	out := make([]CheckResult, len(s.Checks))
+	for i := range s.Checks {
+		k := s.Checks[i].kind()
+		got := k.look(scene{snap, ran})
+		out[i] = CheckResult{OK: got == "", Text: k.text(), Got: got}
+	}
+	return out
+}
+
+// kind is what the checks have in common.
+type kind interface {
+	look(scene) (got string) // "" when the check holds
+	text() string
+	wrong(w *wrongs)
+}
+
+// kind returns the one field that is set, or nil.
+func (c *Check) kind() kind {
+	var set []kind
+	add := func(k kind, ok bool) {
+		if ok {
+			set = append(set, k)
+		}
+	}
+	add(c.Netns, c.Netns != nil)
+	add(c.Link, c.Link != nil)
+	add(c.Addr, c.Addr != nil)
+	add(c.Route, c.Route != nil)
+	add(c.Sysctl, c.Sysctl != nil)
+	add(c.Policy, c.Policy != nil)
+	add(c.Rule, c.Rule != nil)
+	add(c.Neigh, c.Neigh != nil)
+	add(c.FDB, c.FDB != nil)
+	add(c.Listener, c.Listener != nil)
+	add(c.Conn, c.Conn != nil)
+	add(c.Command, c.Command != nil)
+	add(c.Packet, c.Packet != nil)
+	if len(set) != 1 {
+		return nil
+	}
+	return set[0]
+}
+
+// ofState reports whether the check looks at the lab's state, not at packets
+// and commands, which are past.
+func (c *Check) ofState() bool { return c.Command == nil && c.Packet == nil }
+
+// scene is what checks look at.
+type scene struct {
+	snap *state.Snapshot
+	ran  []Ran
+}
+
+// nothing is what a check got when nothing of the kind was there.
+const nothing = "nothing of the kind"
+
+func (sc scene) node(name string) (*state.Node, string) {
+	if n := sc.snap.Node(name); n != nil {
+		return n, ""
+	}
+	return nil, "no node " + name
+}
+
+func (sc scene) mac(nodeLink string) string {
+	node, link, _ := strings.Cut(nodeLink, "/")
+	if n := sc.snap.Node(node); n != nil {
+		if l := n.Link(link); l != nil {
+			return l.MAC
+		}
+	}
+	return ""
+}
+
+// presence turns "found" and "should be absent" into what a check got.
+func presence(found, absent bool, what string) string {
+	switch {
+	case found && absent:
+		return "it is there"
+	case !found && !absent:
+		return cmp.Or(what, nothing)
+	}
+	return ""
+}
+
+func no(absent bool) string {
+	if absent {
+		return "no "
+	}
+	return ""
+}
+
+func (c *NetnsCheck) text() string {
+	s := no(c.Absent) + "network namespace " + c.Name
+	if c.Mounted != nil {
+		s += map[bool]string{true: ", named in /run/netns", false: ", no longer named in /run/netns"}[*c.Mounted]
+	}
+	return s
+}
+
+func (c *NetnsCheck) look(sc scene) string {
+	n := sc.snap.Node(c.Name)
+	if got := presence(n != nil, c.Absent, ""); got != "" || n == nil {
+		return got
+	}
+	if c.Mounted != nil && n.Mounted != *c.Mounted {
+		return map[bool]string{true: "/run/netns names it", false: "/run/netns does not name it"}[n.Mounted]
+	}
+	return ""
+}
+
+func (c *LinkCheck) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %slink %s", c.Node, no(c.Absent), c.Name)
+	if c.Type != "" {
+		b.WriteString(", a " + c.Type)
+	}
+	if c.Up != nil {
+		b.WriteString(", " + upDown(*c.Up))
+	}
+	if c.Carrier != nil {
+		b.WriteString(map[bool]string{true: ", carrier", false: ", no carrier"}[*c.Carrier])
+	}
+	if c.Master != "" {
+		b.WriteString(", a port of " + c.Master)
+	}
+	if c.Peer != "" {
+		b.WriteString(", other end " + c.Peer)
+	}
+	return b.String()
+}
+
+func upDown(up bool) string { return map[bool]string{true: "up", false: "down"}[up] }
+
+func (c *LinkCheck) look(sc scene) string {
+	n := sc.snap.Node(c.Node)
+	if n == nil {
+		return presence(false, c.Absent, "no node "+c.Node)
+	}
+	l := n.Link(c.Name)
+	if got := presence(l != nil, c.Absent, "no such link"); got != "" || l == nil {
+		return got
+	}
+	switch peer := l.PeerNode + "/" + l.PeerName; {
+	case c.Type != "" && l.Type != c.Type:
+		return l.Type
+	case c.Up != nil && l.Up != *c.Up:
+		return upDown(l.Up)
+	case c.Carrier != nil && l.Carrier != *c.Carrier:
+		return map[bool]string{true: "carrier", false: "no carrier"}[l.Carrier]
+	case c.Master != "" && l.Master != c.Master:
+		return "port of " + cmp.Or(l.Master, "nothing")
+	case c.Peer != "" && peer != c.Peer:
+		return "other end " + peer
+	}
+	return ""
+}
+
+func (c *AddrCheck) text() string {
+	return fmt.Sprintf("%s: %saddress %s on %s", c.Node, no(c.Absent), c.Prefix, c.Dev)
+}
+
+func (c *AddrCheck) look(sc scene) string {
+	var have []string
+	if n := sc.snap.Node(c.Node); n != nil {
+		if l := n.Link(c.Dev); l != nil {
+			for _, a := range l.Addrs {
+				have = append(have, a.Prefix.String())
+			}
+		}
+	}
+	return presence(slices.Contains(have, c.Prefix), c.Absent, strings.Join(have, ", "))
+}
+
+func (c *RouteCheck) text() string {
+	s := c.Node + ": " + no(c.Absent) + "route " + c.Dst
+	if c.Via != "" {
+		s += " via " + c.Via
+	}
+	if c.Dev != "" {
+		s += " dev " + c.Dev
+	}
+	return s
+}
+
+func (c *RouteCheck) look(sc scene) string {
+	n, got := sc.node(c.Node)
+	if n == nil {
+		return presence(false, c.Absent, got)
+	}
+	dst, _ := routeDst(c.Dst)
+	found := slices.ContainsFunc(n.Routes, func(r state.Route) bool {
+		return r.Table == 254 && r.Dst == dst && fits(c.Via, r.Via) && fits(c.Dev, r.Dev)
+	})
+	return presence(found, c.Absent, "no such route")
+}
+
+func routeDst(s string) (netip.Prefix, error) {
+	if s == "default" {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+func (c *SysctlCheck) text() string { return fmt.Sprintf("%s: %s = %s", c.Node, c.Key, c.Value) }
+
+func (c *SysctlCheck) look(sc scene) string {
+	n, got := sc.node(c.Node)
+	if n == nil {
+		return got
+	}
+	if v, ok := n.Sysctls[c.Key]; !ok || v != c.Value {
+		return cmp.Or(v, "unknown")
+	}
+	return ""
+}
+
+func (c *PolicyCheck) text() string {
+	return fmt.Sprintf("%s: %s policy %s", c.Node, chainName(c.Table, c.Chain), c.Is)
+}
+
+func chainName(table, chain string) string { return cmp.Or(table, "filter") + " " + chain }
+
+func (c *PolicyCheck) look(sc scene) string {
+	n, got := sc.node(c.Node)
+	if n == nil {
+		return got
+	}
+	is := "ACCEPT" // of a chain nobody has touched
+	if ch := chain(n, c.Table, c.Chain); ch != nil {
+		is = ch.Policy
+	}
+	if is != c.Is {
+		return is
+	}
+	return ""
+}
+
+func chain(n *state.Node, table, name string) *state.Chain {
+	if t := n.Table(cmp.Or(table, "filter")); t != nil {
+		return t.Chain(name)
+	}
+	return nil
+}
+
+func (c *RuleCheck) text() string {
+	s := fmt.Sprintf("%s: %s%s rule %s", c.Node, no(c.Absent), chainName(c.Table, c.Chain), c.Spec)
+	if c.Packets != nil {
+		s += fmt.Sprintf(", packets %d", *c.Packets)
+	}
+	return s
+}
+
+func (c *RuleCheck) find(sc scene) *state.Rule {
+	n := sc.snap.Node(c.Node)
+	if n == nil {
+		return nil
+	}
+	if ch := chain(n, c.Table, c.Chain); ch != nil {
+		want := normalRule(c.Spec)
+		for i := range ch.Rules {
+			if normalRule(ch.Rules[i].Spec) == want {
+				return &ch.Rules[i]
+			}
+		}
+	}
+	return nil
+}
+
+func (c *RuleCheck) look(sc scene) string {
+	r := c.find(sc)
+	if got := presence(r != nil, c.Absent, "no such rule"); got != "" || r == nil {
+		return got
+	}
+	if c.Packets != nil && r.Packets != *c.Packets {
+		return fmt.Sprintf("packets %d", r.Packets)
+	}
+	return ""
+}
+
+func (c *NeighCheck) text() string {
+	return fmt.Sprintf("%s: %s is at the MAC address of %s", c.Node, c.IP, c.MACOf)
+}
+
+func (c *NeighCheck) look(sc scene) string {
+	n, got := sc.node(c.Node)
+	if n == nil {
+		return got
+	}
+	mac := sc.mac(c.MACOf)
+	for _, e := range n.Neighs {
+		if e.IP.String() != c.IP || !fits(c.Dev, e.Dev) {
+			continue
+		}
+		if e.MAC != "" && e.MAC == mac {
+			return ""
+		}
+		got = strings.TrimSpace(e.MAC + " " + e.State)
+	}
+	return cmp.Or(got, "no entry")
+}
+
+func (c *FDBCheck) text() string {
+	return fmt.Sprintf("%s: bridge has learned the MAC address of %s behind %s", c.Node, c.MACOf, c.Dev)
+}
+
+func (c *FDBCheck) look(sc scene) string {
+	n, got := sc.node(c.Node)
+	if n == nil {
+		return got
+	}
+	mac := sc.mac(c.MACOf)
+	for _, e := range n.FDB {
+		if mac != "" && e.MAC == mac && !e.Local {
+			if e.Dev == c.Dev {
+				return ""
+			}
+			got = "behind " + e.Dev
+		}
+	}
+	return cmp.Or(got, "not learned")
+}
+
+func (c *ListenerCheck) text() string {
+	return fmt.Sprintf("%s: %ssocket listening on %s port %d", c.Node, no(c.Absent), cmp.Or(c.Proto, "tcp"), c.Port)
+}
+
+func (c *ListenerCheck) look(sc scene) string {
+	n, got := sc.node(c.Node)
+	if n == nil {
+		return presence(false, c.Absent, got)
+	}
+	found := slices.ContainsFunc(n.Listeners, func(l state.Listener) bool {
+		return l.Proto == cmp.Or(c.Proto, "tcp") && l.Port == c.Port
+	})
+	return presence(found, c.Absent, "no such socket")
+}
+
+func (c *ConnCheck) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %sconntrack entry %s", c.Node, no(c.Absent), c.Proto)
+	for _, f := range []struct{ k, v string }{{"src", c.Src}, {"dst", c.Dst}, {"dport", port(c.DstPort)}, {"reply src", c.ReplySrc}, {"reply dst", c.ReplyDst}} {
+		if f.v != "" {
+			b.WriteString(" " + f.k + "=" + f.v)
+		}
+	}
+	if c.Replied != nil {
+		b.WriteString(map[bool]string{true: ", replied", false: ", unreplied"}[*c.Replied])
+	}
+	return b.String()
+}
+
+func (c *ConnCheck) look(sc scene) string {
+	n, got := sc.node(c.Node)
+	if n == nil {
+		return presence(false, c.Absent, got)
+	}
+	found := slices.ContainsFunc(n.Conns, func(e state.Conn) bool {
+		return fits(c.Proto, e.Proto) && fits(c.Src, e.Orig.Src.String()) && fits(c.Dst, e.Orig.Dst.String()) &&
+			fits(c.DstPort, e.Orig.DstPort) && fits(c.ReplySrc, e.Reply.Src.String()) &&
+			fits(c.ReplyDst, e.Reply.Dst.String()) && (c.Replied == nil || *c.Replied == e.Replied)
+	})
+	return presence(found, c.Absent, "no such entry")
+}
+
+// fits reports whether got is what was asked for; the zero value asks for nothing.
+func fits[T comparable](want, got T) bool {
+	var any T
+	return want == any || want == got
+}
+
+func port(p uint16) string {
+	if p == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(p))
+}
+
+func (c *CommandCheck) text() string {
+	s := fmt.Sprintf("%s# …%s…", c.Node, c.Text)
+	if c.Status != nil {
+		s += fmt.Sprintf(" ends with status %d", *c.Status)
+	}
+	if c.Failed != nil {
+		s += map[bool]string{true: " fails", false: " succeeds"}[*c.Failed]
+	}
+	if c.Prints != "" {
+		s += fmt.Sprintf(" prints %q", c.Prints)
+	}
+	return s
+}
+
+func (c *CommandCheck) look(sc scene) string {
+	got := "it has not run"
+	for _, r := range sc.ran {
+		if !c.is(r) {
+			continue
+		}
+		switch {
+		case c.Status != nil && r.Status != *c.Status, c.Failed != nil && (r.Status != 0) != *c.Failed:
+			got = fmt.Sprintf("status %d", r.Status)
+		case !strings.Contains(r.Stdout, c.Prints) && !strings.Contains(r.Stderr, c.Prints):
+			got = fmt.Sprintf("%.200q", r.Stdout+r.Stderr)
+		default:
+			return ""
+		}
+	}
+	return got
+}
+
+func (c *CommandCheck) is(r Ran) bool {
+	return fits(c.Node, r.Node) && strings.Contains(r.Text, c.Text)
+}
+
+// pick returns the journeys the selector chooses, in the order they began.
+func (p *PacketSelector) pick(sc scene) []*trace.Trace {
+	var out []*trace.Trace
+	for i := range sc.ran {
+		if p.Command != 0 && p.Command != i+1 {
+			continue
+		}
+		for j := range sc.ran[i].Traces {
+			if t := &sc.ran[i].Traces[j]; len(t.Hops) > 0 && p.is(t) {
+				out = append(out, t)
+			}
+		}
+	}
+	if p.Nth > 0 {
+		if p.Nth > len(out) {
+			return nil
+		}
+		return out[p.Nth-1 : p.Nth]
+	}
+	return out
+}
+
+func (p *PacketSelector) is(t *trace.Trace) bool {
+	h := t.First()
+	return fits(p.SentBy, t.Hops[0].Node) && strings.Contains(t.Summary, p.Is) && fits(p.Proto, h.Proto) &&
+		fits(p.Src, h.Src.String()) && fits(p.Dst, h.Dst.String()) && fits(p.DstPort, h.DstPort) &&
+		(p.Reply == nil || *p.Reply == t.Reply)
+}
+
+func (p *PacketSelector) text() string {
+	var b strings.Builder
+	b.WriteString(cmp.Or(p.Is, p.Proto, "packet"))
+	if p.Reply != nil && *p.Reply {
+		b.WriteString(" (on the way back)")
+	}
+	if p.SentBy != "" || p.Src != "" {
+		b.WriteString(" from " + strings.TrimSpace(p.SentBy+" "+p.Src))
+	}
+	if p.Dst != "" || p.DstPort != 0 {
+		b.WriteString(" to " + p.Dst)
+		if p.DstPort != 0 {
+			b.WriteString(":" + port(p.DstPort))
+		}
+	}
+	return b.String()
+}
+
+func (c *PacketCheck) text() string {
+	s := c.PacketSelector.text()
+	for _, p := range c.Passes {
+		s += "; " + p.text()
+	}
+	for _, p := range c.Avoids {
+		s += "; never " + p.text()
+	}
+	if c.Ends != "" || c.EndsAt != "" || c.Code != "" {
+		s += "; ends"
+		if c.EndsAt != "" {
+			s += " at " + c.EndsAt
+		}
+		if why := cmp.Or(c.Code, c.Ends); why != "" {
+			s += ": " + why
+		}
+	}
+	return s
+}
+
+func (c *PacketCheck) look(sc scene) string {
+	got := "no such packet"
+	for _, t := range c.pick(sc) {
+		if got = c.lookAt(t); got == "" {
+			return ""
+		}
+	}
+	return got
+}
+
+func (c *PacketCheck) lookAt(t *trace.Trace) string {
+	if !fits(c.Ends, string(t.Disposition)) || !fits(c.EndsAt, t.Node) || !fits(c.Code, t.Code) {
+		return strings.TrimSpace(fmt.Sprintf("it ended at %s: %s %s", t.Node, t.Disposition, t.Reason))
+	}
+	todo := c.Passes
+	for _, h := range t.Hops {
+		for i := range h.Steps {
+			for _, p := range c.Avoids {
+				if p.is(h.Node, &h.Steps[i]) {
+					return "it passed " + p.text()
+				}
+			}
+			if len(todo) > 0 && todo[0].is(h.Node, &h.Steps[i]) {
+				todo = todo[1:]
+			}
+		}
+	}
+	if len(todo) > 0 {
+		return "it did not pass " + todo[0].text()
+	}
+	return ""
+}
+
+// is reports whether a step of a journey, in the node, is this place.
+func (p *Place) is(node string, s *trace.Step) bool {
+	if !fits(p.Node, node) || !fits(p.Point, string(s.Point)) || !fits(p.Dev, s.Dev) || !fits(p.Table, s.Table) ||
+		!fits(p.Chain, s.Chain) || !fits(p.Verdict, string(s.Verdict)) || !fits(p.Src, s.After.Src.String()) ||
+		!fits(p.Dst, s.After.Dst.String()) || !fits(p.DstPort, s.After.DstPort) || !fits(p.TTL, s.After.TTL) ||
+		!strings.Contains(s.Cause, p.Cause) {
+		return false
+	}
+	if p.Rule != "" && normalRule(p.Rule) != normalRule(s.RuleText) {
+		return false
+	}
+	if p.Rewrite != "" {
+		from, to := headerField(s.Before, p.Rewrite), headerField(s.After, p.Rewrite)
+		return from != to && fits(p.From, from) && fits(p.To, to)
+	}
+	return true
+}
+
+func (p *Place) text() string {
+	b := []string{p.Node}
+	if p.Point != "" {
+		b = append(b, p.Point)
+	}
+	if p.Table != "" || p.Chain != "" && p.Chain != p.Point {
+		b = append(b, strings.TrimSpace(p.Table+" "+p.Chain))
+	}
+	for _, f := range []struct{ k, v string }{{"", p.Dev}, {"", p.Verdict}, {"rule ", p.Rule}, {"src ", p.Src}, {"dst ", p.Dst}, {"dport ", port(p.DstPort)}} {
+		if f.v != "" {
+			b = append(b, f.k+f.v)
+		}
+	}
+	if p.TTL != 0 {
+		b = append(b, fmt.Sprintf("ttl %d", p.TTL))
+	}
+	if p.Rewrite != "" {
+		b = append(b, strings.TrimSpace(fmt.Sprintf("rewrites %s %s → %s", p.Rewrite, p.From, p.To)))
+	}
+	if p.Cause != "" {
+		b = append(b, "because of "+p.Cause)
+	}
+	return strings.TrimSpace(strings.Join(b, " "))
+}
+
+// headerFields are the fields of a packet that checks and predictions may name.
+var headerFields = []string{"src", "dst", "sport", "dport", "ttl"}
+
+func headerField(h trace.Header, name string) string {
+	switch name {
+	case "src":
+		return h.Src.String()
+	case "dst":
+		return h.Dst.String()
+	case "sport":
+		return port(h.SrcPort)
+	case "dport":
+		return port(h.DstPort)
+	case "ttl":
+		return strconv.Itoa(int(h.TTL))
+	}
+	return ""
+}
+
+var longOptions = map[string]string{
+	"--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d", "--protocol": "-p", "--proto": "-p",
+	"--in-interface": "-i", "--out-interface": "-o", "--jump": "-j", "--goto": "-g", "--match": "-m",
+	"--source-port": "--sport", "--destination-port": "--dport", "--state": "--ctstate",
+}
+
+// normalRule brings a rule's text into one form, so that two ways to write the
+// same rule compare equal: options in alphabetical order, the target last,
+// short names, no "/32", and without the "-m tcp" that "-p tcp" implies.
+func normalRule(spec string) string {
+	var matches, target []string
+	words := strings.Fields(spec)
+	for i := 0; i < len(words); {
+		var group []string
+		if words[i] == "!" {
+			group, i = append(group, "!"), i+1
+		}
+		for first := true; i < len(words) && (first || !strings.HasPrefix(words[i], "-") && words[i] != "!"); i++ {
+			w := words[i]
+			if first {
+				w = cmp.Or(longOptions[w], w)
+			} else {
+				w = normalValue(w)
+			}
+			group, first = append(group, w), false
+		}
+		g := strings.Join(group, " ")
+		switch {
+		case g == "-m tcp" || g == "-m udp" || g == "-m icmp":
+		case g == "-m state":
+			matches = append(matches, "-m conntrack")
+		case len(target) > 0 || strings.HasPrefix(g, "-j ") || strings.HasPrefix(g, "-g "):
+			target = append(target, g)
+		default:
+			matches = append(matches, g)
+		}
+	}
+	slices.Sort(matches)
+	return strings.Join(append(matches, target...), " ")
+}
+
+func normalValue(w string) string {
+	if ip, mask, ok := strings.Cut(w, "/"); ok {
+		if m, err := netip.ParseAddr(mask); err == nil && m.Is4() {
+			bits := 0
+			for _, b := range m.As4() {
+				for ; b&0x80 != 0; b <<= 1 {
+					bits++
+				}
+			}
+			w = fmt.Sprintf("%s/%d", ip, bits)
+		}
+		return strings.TrimSuffix(w, "/32")
+	}
+	if strings.Contains(w, ",") {
+		parts := strings.Split(w, ",")
+		slices.Sort(parts)
+		return strings.Join(parts, ",")
+	}
+	return w
+}
