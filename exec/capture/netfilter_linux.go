@@ -111,10 +111,11 @@ type Handlers struct {
 }
 
 type passing struct {
-	point  trace.Point
-	header trace.Header
-	key    Key
-	hasKey bool
+	point    trace.Point
+	iif, oif string
+	header   trace.Header
+	key      Key
+	hasKey   bool
 }
 
 // Multicast groups (include/uapi/linux/netfilter/nfnetlink.h).
@@ -295,8 +296,9 @@ func (n *Netfilter) traced(attrs []byte) {
 		if hd, key, ok := n.dec.Packet(network, transport); ok {
 			p.header, p.key, p.hasKey = hd, key, true
 		}
+		p.iif, p.oif = h.Iif, h.Oif // only a chain's first message has them, with the headers
 	}
-	h.Header, h.Key, h.HasKey = p.header, p.key, p.hasKey
+	h.Header, h.Key, h.HasKey, h.Iif, h.Oif = p.header, p.key, p.hasKey, p.iif, p.oif
 	if h.Table == TableName {
 		if kind != typePolicy {
 			return

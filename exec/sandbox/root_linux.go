@@ -15,7 +15,7 @@ import (
 // sees etcFiles only; of the rest of the machine nothing.
 var programs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu"}
 
-var etcFiles = []string{"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "iproute2",
+var etcFiles = []string{"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "iproute2",
 	"protocols", "services", "ethertypes", "xtables", "terminfo", "localtime", "static"}
 
 // ownFiles are the files of /etc a lab has instead of the machine's.
@@ -32,7 +32,8 @@ var ownFiles = map[string]string{
 func MachineRun(machine string) string { return "/machines/" + machine + "/run" }
 
 // MakeRoot builds the sandbox's root directory and moves into it. It is called
-// once, by the sandbox's init.
+// once, by the sandbox's init. iptables chooses its form, "nft" or "legacy", where
+// the machine has both; empty leaves the machine's choice.
 //
 //	/        tmpfs     usr, bin, lib …   the machine's, read-only
 //	/etc     tmpfs     a few of the machine's files, a few of our own
@@ -40,7 +41,7 @@ func MachineRun(machine string) string { return "/machines/" + machine + "/run" 
 //	/dev     null zero full random urandom tty, pts
 //	/run /tmp /root /var   tmpfs, empty
 //	/machines/NAME/run     what is /run to machine NAME
-func MakeRoot() error {
+func MakeRoot(iptables string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
@@ -67,6 +68,9 @@ func MakeRoot() error {
 			return err
 		}
 	}
+	if err := alternatives(root+"/etc/alternatives", iptables); err != nil {
+		return err
+	}
 	for name, text := range ownFiles {
 		if err := os.WriteFile(root+"/etc/"+name, []byte(text), 0o644); err != nil {
 			return err
@@ -90,6 +94,11 @@ func MakeRoot() error {
 	}
 	if err := unix.Mount("proc", root+"/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount proc: %w", err)
+	}
+	// Each tool sees the /sys of its own namespace (EnterMachine); the kernel
+	// allows that mount only where one is to be seen already (mount_too_revealing).
+	if err := unix.Mount("sysfs", root+"/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
 	}
 	if err := unix.PivotRoot(root, root+"/old"); err != nil {
 		return fmt.Errorf("pivot_root: %w", err)
@@ -150,6 +159,34 @@ func show(src, dst string, readonly bool) error {
 	}
 	if err != nil {
 		return fmt.Errorf("make %s read-only: %w", src, err)
+	}
+	return nil
+}
+
+// alternatives copies the machine's /etc/alternatives (update-alternatives(1)),
+// through which Debian's iptables is either form.
+func alternatives(dir, iptables string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir("/etc/alternatives")
+	if err != nil {
+		return nil // not a Debian: iptables is what it is
+	}
+	for _, e := range entries {
+		to, err := os.Readlink("/etc/alternatives/" + e.Name())
+		if err != nil {
+			continue
+		}
+		if suffix, ok := strings.CutPrefix(e.Name(), "iptables"); ok && iptables != "" && (suffix == "" || suffix == "-save" || suffix == "-restore") {
+			to = "/usr/sbin/iptables-" + iptables + suffix
+			if _, err := os.Stat(to); err != nil {
+				return fmt.Errorf("iptables in the form %q: %w", iptables, err)
+			}
+		}
+		if err := os.Symlink(to, filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
 	}
 	return nil
 }

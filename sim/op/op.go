@@ -468,7 +468,10 @@ func chainArg(flag, chain string) []string {
 	return []string{flag, chain}
 }
 
-func (o Ping) String() string {
+func (o Ping) String() string { return words(o.Argv()).String() }
+
+// Argv is the command line of ping(8), iputils' form.
+func (o Ping) Argv() []string {
 	b := words{"ping", "-c", strconv.Itoa(o.Count)}
 	if o.Wait > 0 {
 		b.add("-W", seconds(o.Wait))
@@ -483,10 +486,13 @@ func (o Ping) String() string {
 		b.add("-M", "dont")
 	}
 	b.add(o.Dst.String())
-	return b.String()
+	return b
 }
 
-func (o HTTPGet) String() string {
+func (o HTTPGet) String() string { return words(o.Argv()).String() }
+
+// Argv is the command line of curl(1).
+func (o HTTPGet) Argv() []string {
 	b := words{"curl"}
 	if o.Silent {
 		b.add("-s")
@@ -501,7 +507,7 @@ func (o HTTPGet) String() string {
 		b.add("-m", seconds(o.Timeout))
 	}
 	b.add(o.URL)
-	return b.String()
+	return b
 }
 
 func (o HTTPServe) String() string {

@@ -1,0 +1,538 @@
+package exec
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"vethlab/exec/capture"
+	"vethlab/exec/sandbox"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// role is what the sandbox's init is re-executed as.
+const role = "lab"
+
+// Init runs what this process was re-executed for and never returns; in any
+// other process it returns at once. Call it first in main, and in TestMain.
+func Init() {
+	sandbox.Register(role, runInside)
+	sandbox.Register(roleTool, runTool)
+	sandbox.Register(roleHTTP, runHTTP)
+	sandbox.Register(roleDNS, runDNS)
+	sandbox.Main()
+}
+
+// inside is the lab as the init of its sandbox holds it.
+type inside struct {
+	options Options
+	asm     *capture.Assembler
+	iptables
+
+	apply    sync.Mutex   // one operation at a time
+	scan     sync.Mutex   // one look for namespaces at a time
+	children sync.RWMutex // held while a child starts; see reap
+
+	mu       sync.Mutex
+	nodes    []*node // in the order they came to be
+	procs    map[int]*process
+	cancels  map[int]context.CancelFunc
+	started  map[int]bool // children that somebody waits for
+	collect  *[]trace.Trace
+	from     int64 // journeys that began before do not belong to the running command
+	seq      uint64
+	sent     *state.Snapshot
+	building bool // the world is being made: links may reach into any node
+
+	out   chan response
+	wake  chan struct{}  // something changed
+	queue []trace.Packet // sightings not yet sent
+	tell  chan struct{}  // queue has something
+	watch bool
+}
+
+func runInside() {
+	conn := os.NewFile(sandbox.Control, "control")
+	in := &inside{
+		procs: map[int]*process{}, cancels: map[int]context.CancelFunc{}, started: map[int]bool{},
+		out: make(chan response, 64), wake: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+	}
+	in.asm = capture.NewAssembler(in, in.journey)
+	go in.write(conn)
+	dec := json.NewDecoder(conn)
+	for {
+		var r request
+		if err := dec.Decode(&r); err != nil {
+			os.Exit(0) // the server is gone, or let go of us; the kernel does the rest
+		}
+		switch r.Method {
+		case "open":
+			if r.V != wireVersion {
+				in.out <- response{ID: r.ID, Err: fmt.Sprintf("the server speaks version %d, the lab %d", r.V, wireVersion)}
+				continue
+			}
+			in.answer(r.ID, response{}, in.open(r))
+		case "apply":
+			ctx, cancel := context.WithCancel(context.Background())
+			in.mu.Lock()
+			in.cancels[r.ID] = cancel
+			in.mu.Unlock()
+			go func() {
+				res, err := in.Apply(ctx, r.Node, r.Op)
+				in.mu.Lock()
+				delete(in.cancels, r.ID)
+				in.mu.Unlock()
+				cancel()
+				in.answer(r.ID, response{Result: &res}, err)
+			}()
+		case "cancel":
+			in.mu.Lock()
+			if cancel := in.cancels[r.Of]; cancel != nil {
+				cancel()
+			}
+			in.mu.Unlock()
+		case "snapshot":
+			go func() {
+				in.rescan()
+				s := in.snapshot(true)
+				in.out <- response{ID: r.ID, Snapshot: s}
+			}()
+		case "watch":
+			in.mu.Lock()
+			in.watch = true
+			in.mu.Unlock()
+			in.out <- response{ID: r.ID}
+		}
+	}
+}
+
+func (in *inside) answer(id int, r response, err error) {
+	r.ID = id
+	if err != nil {
+		r = response{ID: id, Err: err.Error()}
+	}
+	in.out <- r
+}
+
+// write sends what is to be said, all that has queued in one write.
+func (in *inside) write(w io.Writer) {
+	b := bufio.NewWriterSize(w, 1<<16)
+	enc := json.NewEncoder(b)
+	for {
+		select {
+		case r := <-in.out:
+			in.flushPackets(enc)
+			if enc.Encode(r) != nil {
+				os.Exit(0)
+			}
+		case <-in.tell:
+			in.flushPackets(enc)
+		}
+		if len(in.out) == 0 && b.Flush() != nil {
+			os.Exit(0)
+		}
+	}
+}
+
+// flushPackets sends the sightings that have queued.
+func (in *inside) flushPackets(enc *json.Encoder) {
+	in.mu.Lock()
+	q := in.queue
+	in.queue = nil
+	in.mu.Unlock()
+	if len(q) > 0 {
+		_ = enc.Encode(response{Event: &op.Event{Packets: q}}) // the next write finds the same error
+	}
+}
+
+// event tells those who watch. It never waits for them inside a reader.
+func (in *inside) event(e op.Event) {
+	in.mu.Lock()
+	watch := in.watch
+	in.mu.Unlock()
+	if watch {
+		in.out <- response{Event: &e}
+	}
+}
+
+// maxQueue bounds the sightings that wait to be sent.
+const maxQueue = 20000
+
+// open builds the root directory and the world.
+func (in *inside) open(r request) error {
+	in.options = *r.Config
+	nl.EnableErrorMessageReporting = true // the kernel's own sentences (NLMSGERR_ATTR_MSG)
+	if err := sandbox.MakeRoot(in.options.Iptables); err != nil {
+		return err
+	}
+	if err := limits(); err != nil {
+		return err
+	}
+	var err error
+	if limbo, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+		return err
+	}
+	go in.reap()
+	for _, spec := range r.World.Nodes {
+		if err := sandbox.MakeMachine(spec.Name); err != nil {
+			return err
+		}
+		ns, err := newNS("")
+		if err != nil {
+			return err
+		}
+		n, err := in.openNode(spec.Name, spec.Kind, spec.Name, ns)
+		if err != nil {
+			return err
+		}
+		in.nodes = append(in.nodes, n)
+	}
+	in.building = true
+	for _, l := range r.World.Setup {
+		res, err := in.Apply(context.Background(), l.Node, l.Op)
+		if err == nil && res.Status != 0 {
+			err = fmt.Errorf("%s%s", res.Stderr, res.Output)
+			if res.Failure != nil {
+				err = res.Failure
+			}
+		}
+		if err != nil {
+			o, _ := op.Unmarshal(l.Op)
+			return fmt.Errorf("%s# %s: %w", l.Node, o, err)
+		}
+	}
+	in.building = false
+	in.settle(context.Background())
+	go in.tick()
+	go in.follow()
+	return nil
+}
+
+// limits keeps a lab from hurting the machine. What a shell in it starts
+// inherits them (setrlimit(2)).
+func limits() error {
+	for what, max := range map[int]uint64{
+		unix.RLIMIT_CORE:   0,
+		unix.RLIMIT_NOFILE: 1024,
+		unix.RLIMIT_FSIZE:  64 << 20,
+	} {
+		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: max, Max: max}); err != nil {
+			return fmt.Errorf("setrlimit: %w", err)
+		}
+	}
+	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+}
+
+// node returns the node of that name, or nil.
+func (in *inside) node(name string) *node {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.nodeLocked(name)
+}
+
+func (in *inside) nodeLocked(name string) *node {
+	for _, n := range in.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+func (in *inside) all() []*node {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.Clone(in.nodes)
+}
+
+// sighting takes in a frame that a packet socket saw.
+func (in *inside) sighting(n *node, s capture.Sighting) {
+	s.Node = n.name
+	in.mu.Lock()
+	in.seq++
+	s.Seq = in.seq
+	if in.watch && len(in.queue) < maxQueue {
+		in.queue = append(in.queue, trace.Packet{Seq: s.Seq, Node: s.Node, Dev: s.Dev, Out: s.Out, At: s.At, Header: s.Header,
+			Summary: capture.Summary(s.Header), Payload: printable(s.Header, s.Payload)})
+	}
+	in.mu.Unlock()
+	select {
+	case in.tell <- struct{}{}:
+	default:
+	}
+	in.asm.Sighting(s)
+}
+
+// printable returns the data of a TCP or UDP packet where it is text.
+func printable(h trace.Header, b []byte) string {
+	if h.Proto != "tcp" && h.Proto != "udp" {
+		return ""
+	}
+	for i, c := range b {
+		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+			b = b[:i]
+			break
+		}
+	}
+	if len(b) < 4 {
+		return ""
+	}
+	return string(b)
+}
+
+// handlers are told what netfilter does in a node.
+func (in *inside) handlers(n *node) capture.Handlers {
+	return capture.Handlers{
+		Hook: func(h capture.Hook) { h.Node = n.name; in.asm.Hook(h) },
+		Conn: func(ev capture.ConnEvent) {
+			ev.Node = n.name
+			in.asm.Conn(ev)
+			in.touch(n)
+		},
+		Rules: func() {
+			n.mu.Lock()
+			n.tablesOK = false
+			n.mu.Unlock()
+			in.touch(n)
+		},
+		Tables: func() []state.Table { return in.tables(n) },
+		Name:   n.linkName,
+		Lost:   func() { in.event(op.Event{Dropped: 1}) },
+	}
+}
+
+// journey takes in a journey that ended.
+func (in *inside) journey(t trace.Trace) {
+	in.mu.Lock()
+	if in.collect != nil && t.Start >= in.from {
+		*in.collect = append(*in.collect, t)
+	}
+	in.mu.Unlock()
+	in.event(op.Event{Trace: &t})
+}
+
+// Node implements capture.View.
+func (in *inside) Node(name string) *state.Node {
+	n := in.node(name)
+	if n == nil {
+		return nil
+	}
+	return in.fresh(n)
+}
+
+// Counters implements capture.View.
+func (in *inside) Counters(name string) map[string]uint64 {
+	n := in.node(name)
+	if n == nil {
+		return nil
+	}
+	now := n.readCounters()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	rose := map[string]uint64{}
+	for k, v := range now {
+		if before, ok := n.counters[k]; ok && v > before {
+			rose[k] = v - before
+		}
+	}
+	if len(rose) == 0 {
+		return nil
+	}
+	return rose
+}
+
+// touch notes that something changed in a node.
+func (in *inside) touch(n *node) {
+	n.mu.Lock()
+	n.dirty = true
+	n.mu.Unlock()
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tick ends journeys that went quiet, and tells what the sockets had to drop.
+func (in *inside) tick() {
+	for i := 0; ; i++ {
+		time.Sleep(5 * time.Millisecond)
+		in.asm.Flush(time.Now(), false)
+		if i%100 == 0 {
+			var lost uint64
+			for _, n := range in.all() {
+				if n.packet != nil {
+					lost += n.packet.Lost()
+				}
+			}
+			if lost > 0 {
+				in.event(op.Event{Dropped: lost})
+			}
+		}
+	}
+}
+
+// follow tells those who watch of every change, a few times a second at most.
+func (in *inside) follow() {
+	for range in.wake {
+		time.Sleep(40 * time.Millisecond) // changes come in bursts
+		in.mu.Lock()
+		watch := in.watch
+		in.mu.Unlock()
+		if watch {
+			in.rescan()
+			in.event(op.Event{Snapshot: in.snapshot(false)})
+		}
+	}
+}
+
+// settle waits until all that the last operation caused has been seen: the
+// sockets are empty and no journey is under way.
+func (in *inside) settle(ctx context.Context) {
+	const most = 300 * time.Millisecond // traffic that never stops is not waited for
+	for deadline := time.Now().Add(most); ; {
+		for _, n := range in.all() {
+			n.drain()
+		}
+		if in.asm.Flush(time.Now(), false) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// rescan finds the namespaces that were given a name or lost it since the last
+// look, by whomever.
+func (in *inside) rescan() {
+	in.scan.Lock()
+	defer in.scan.Unlock()
+	type found struct {
+		machine, name string
+		inode         uint64
+	}
+	var names []found
+	for _, m := range in.all() {
+		if m.kind == state.Container {
+			continue
+		}
+		entries, err := os.ReadDir(netnsDir(m.name))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if ino, err := inodeOf(netnsDir(m.name) + "/" + e.Name()); err == nil {
+				names = append(names, found{m.name, e.Name(), ino})
+			}
+		}
+	}
+	for _, n := range in.all() {
+		if n.kind != state.Container {
+			continue
+		}
+		i := slices.IndexFunc(names, func(f found) bool { return f.inode == n.inode })
+		in.mu.Lock()
+		was := n.mounted
+		n.mounted = i >= 0
+		in.mu.Unlock()
+		if i >= 0 {
+			names = slices.Delete(names, i, i+1)
+			continue
+		}
+		if was {
+			in.touch(n)
+		}
+		if !inUse(n.inode) {
+			in.remove(n)
+		}
+	}
+	for _, f := range names {
+		if in.owns(f.inode) {
+			continue
+		}
+		path := netnsDir(f.machine) + "/" + f.name
+		ns, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		var fs unix.Statfs_t
+		if unix.Fstatfs(int(ns.Fd()), &fs) != nil || fs.Type != unix.NSFS_MAGIC {
+			ns.Close() // a file that a half-done `ip netns add` left
+			continue
+		}
+		name := f.name
+		for in.node(name) != nil { // two machines, or a nameless predecessor, have it already
+			name += "'"
+		}
+		n, err := in.openNode(name, state.Container, f.machine, ns)
+		if err != nil {
+			continue
+		}
+		in.mu.Lock()
+		in.nodes = append(in.nodes, n)
+		in.mu.Unlock()
+		in.touch(n)
+	}
+}
+
+func (in *inside) owns(inode uint64) bool {
+	return slices.ContainsFunc(in.all(), func(n *node) bool { return n.inode == inode })
+}
+
+// remove forgets a node whose namespace nobody uses any more, and waits until
+// the kernel has taken it away: cleanup_net runs in a work queue, and only then
+// do the far ends of its veth pairs disappear.
+func (in *inside) remove(n *node) {
+	in.mu.Lock()
+	in.nodes = slices.DeleteFunc(in.nodes, func(m *node) bool { return m == n })
+	in.mu.Unlock()
+	type far struct {
+		at   *node
+		link string
+	}
+	var peers []far
+	if s := in.fresh(n); s != nil {
+		for _, l := range s.Links {
+			if m := in.node(l.PeerNode); m != nil {
+				peers = append(peers, far{m, l.PeerName})
+			}
+		}
+	}
+	n.close()
+	for deadline := time.Now().Add(2 * time.Second); len(peers) > 0 && time.Now().Before(deadline); {
+		peers = slices.DeleteFunc(peers, func(p far) bool {
+			_, err := p.at.handle.LinkByName(p.link)
+			return err != nil
+		})
+		time.Sleep(2 * time.Millisecond)
+	}
+	for _, m := range in.all() {
+		in.touch(m)
+	}
+}
+
+// inUse reports whether a process is in the network namespace.
+func inUse(inode uint64) bool {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return true
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && pid > 1 {
+			if ino, err := inodeOf("/proc/" + e.Name() + "/ns/net"); err == nil && ino == inode {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,190 @@
+package exec
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"vethlab/exec/sandbox"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// Lab is a lab on the real kernel, seen from the server.
+type Lab struct {
+	proc *sandbox.Process
+
+	mu      sync.Mutex
+	enc     *json.Encoder
+	next    int
+	waiting map[int]chan response
+	watch   []func(op.Event)
+	lost    string // why the lab died; empty while it lives
+	closed  bool
+	gone    chan struct{} // closed when lost is set
+}
+
+// openTimeout bounds how long a world may take to be furnished.
+const openTimeout = 30 * time.Second
+
+// Open makes a lab with the given world, furnished and ready.
+func Open(ctx context.Context, w op.World) (*Lab, error) { return Options{}.Open(ctx, w) }
+
+// Open makes a lab with these options.
+func (o Options) Open(ctx context.Context, w op.World) (*Lab, error) {
+	world, err := toWire(w)
+	if err != nil {
+		return nil, err
+	}
+	proc, err := sandbox.Start(role)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{proc: proc, enc: json.NewEncoder(proc.Conn), waiting: map[int]chan response{}, gone: make(chan struct{})}
+	go l.receive()
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if _, err := l.call(ctx, request{Method: "open", V: wireVersion, World: world, Config: &o}); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("make the world %s: %w", w.Name, err)
+	}
+	return l, nil
+}
+
+// Pid is the process of the sandbox's init on the machine.
+func (l *Lab) Pid() int { return l.proc.Pid }
+
+// Apply does an operation in a node.
+func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
+	b, err := op.Marshal(o)
+	if err != nil {
+		return op.Result{}, err
+	}
+	r, err := l.call(ctx, request{Method: "apply", Node: node, Op: b})
+	if err != nil {
+		return op.Result{}, err
+	}
+	return *r.Result, nil
+}
+
+// Snapshot reads the state of all nodes from the kernel.
+func (l *Lab) Snapshot(ctx context.Context) (*state.Snapshot, error) {
+	r, err := l.call(ctx, request{Method: "snapshot"})
+	return r.Snapshot, err
+}
+
+// Watch calls fn for every event from now on, one at a time.
+func (l *Lab) Watch(fn func(op.Event)) {
+	l.mu.Lock()
+	l.watch = append(l.watch, fn)
+	l.mu.Unlock()
+	_, _ = l.call(context.Background(), request{Method: "watch"}) // fails only when the lab is lost, which fn hears
+}
+
+// Close ends the lab with everything in it.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.proc.Kill()
+	return nil
+}
+
+// LostError says that the lab died.
+type LostError struct{ Why string }
+
+func (e *LostError) Error() string { return "the lab died: " + e.Why }
+
+func (l *Lab) call(ctx context.Context, r request) (response, error) {
+	ch := make(chan response, 1)
+	l.mu.Lock()
+	if l.lost != "" {
+		defer l.mu.Unlock()
+		return response{}, &LostError{l.lost}
+	}
+	l.next++
+	r.ID = l.next
+	l.waiting[r.ID] = ch
+	err := l.enc.Encode(r)
+	l.mu.Unlock()
+	if err != nil {
+		<-l.gone // the other end is closed: receive is about to find out why
+	}
+	select {
+	case resp := <-ch:
+		return resp, answerError(resp)
+	case <-l.gone:
+		select {
+		case resp := <-ch: // it was answered just before the end
+			return resp, answerError(resp)
+		default:
+			return response{}, &LostError{l.lost}
+		}
+	case <-ctx.Done():
+		l.mu.Lock()
+		delete(l.waiting, r.ID)
+		if l.lost == "" {
+			_ = l.enc.Encode(request{Method: "cancel", Of: r.ID})
+		}
+		l.mu.Unlock()
+		return response{}, ctx.Err()
+	}
+}
+
+func answerError(r response) error {
+	if r.Err != "" {
+		return errors.New(r.Err)
+	}
+	return nil
+}
+
+// receive reads what the sandbox says until it dies.
+func (l *Lab) receive() {
+	dec := json.NewDecoder(l.proc.Conn)
+	for {
+		var r response
+		err := dec.Decode(&r)
+		if err != nil {
+			l.die(err)
+			return
+		}
+		l.mu.Lock()
+		watch := l.watch
+		ch := l.waiting[r.ID]
+		delete(l.waiting, r.ID)
+		l.mu.Unlock()
+		switch {
+		case r.Event != nil:
+			for _, fn := range watch {
+				fn(*r.Event)
+			}
+		case ch != nil:
+			ch <- r
+		}
+	}
+}
+
+func (l *Lab) die(err error) {
+	l.proc.Kill()
+	why := l.proc.Why()
+	if !errors.Is(err, io.EOF) {
+		why += " (" + err.Error() + ")"
+	}
+	l.mu.Lock()
+	if l.closed {
+		why = "it was closed"
+	}
+	l.lost = why
+	watch, closed := l.watch, l.closed
+	l.mu.Unlock()
+	close(l.gone)
+	if !closed {
+		for _, fn := range watch {
+			fn(op.Event{Lost: why})
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package exec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vethlab/exec/sandbox"
+	"vethlab/sim/op"
+)
+
+// roleTool is what a process is re-executed as to become a tool: it takes on
+// the machine's view, and then execs.
+const roleTool = "tool"
+
+// Variables that tell a re-executed process where it is.
+const (
+	machineVar = "VETHLAB_MACHINE"
+	nodeVar    = "VETHLAB_NODE"
+)
+
+// process is a background process of a node: a built-in server.
+type process struct {
+	cmd  *osexec.Cmd
+	node string
+	argv []string
+	done chan struct{}
+}
+
+// outputLimit bounds what is kept of what a command prints, in bytes.
+const outputLimit = 1 << 20
+
+// run runs one of the machine's tools in a node, to its end or the context's.
+func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string) (op.Result, error) {
+	if len(argv) == 0 {
+		return op.Result{}, nil
+	}
+	if _, err := osexec.LookPath(argv[0]); err != nil {
+		return failed(&op.Failure{What: op.NoTool, Name: argv[0]}), nil
+	}
+	cmd := sandbox.Self(roleTool, argv...)
+	cmd.Env = append(cmd.Env, machineVar+"="+n.machine, nodeVar+"="+n.name)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Setpgid: true}
+	cmd.Stdin = strings.NewReader(stdin)
+	out, errs := &capped{}, &capped{}
+	cmd.Stdout, cmd.Stderr = out, errs
+	cmd.WaitDelay = 200 * time.Millisecond // a child left behind may hold the pipes open
+	err := n.enter(func() error { return in.start(cmd, cmd.Start) })
+	if err != nil {
+		return op.Result{}, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
+	err = cmd.Wait()
+	stop()
+	in.waited(cmd)
+	res := op.Result{Output: out.String(), Stderr: errs.String(), Status: cmd.ProcessState.ExitCode()}
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		res.Status = 128 + int(ws.Signal()) // as a shell says it
+	}
+	if ctx.Err() != nil {
+		res.Stderr += "interrupted\n"
+		res.Status = 130
+	}
+	return res, nil
+}
+
+// runTool is the tool's process: in the node's network namespace already, in
+// mount and uts namespaces of its own.
+func runTool() {
+	machine, node := os.Getenv(machineVar), os.Getenv(nodeVar)
+	os.Unsetenv(machineVar)
+	os.Unsetenv(nodeVar)
+	err := sandbox.EnterMachine(machine, node)
+	if err == nil {
+		var path string
+		if path, err = osexec.LookPath(os.Args[0]); err == nil {
+			err = unix.Exec(path, os.Args, os.Environ())
+		}
+	}
+	fmt.Fprintf(os.Stderr, "vethlab: %s: %v\n", os.Args[0], err)
+	os.Exit(126)
+}
+
+// capped keeps the first part of what a command prints.
+type capped struct {
+	bytes.Buffer
+	cut bool
+}
+
+func (c *capped) Write(b []byte) (int, error) {
+	if room := outputLimit - c.Len(); room < len(b) {
+		c.cut = true
+		c.Buffer.Write(b[:max(0, room)])
+		return len(b), nil
+	}
+	return c.Buffer.Write(b)
+}
+
+func (c *capped) String() string {
+	if c.cut {
+		return c.Buffer.String() + fmt.Sprintf("\n… the rest is left out, after %d bytes\n", outputLimit)
+	}
+	return c.Buffer.String()
+}
+
+// start starts a child that somebody waits for. run is cmd.Start or cmd.Run.
+func (in *inside) start(cmd *osexec.Cmd, run func() error) error {
+	in.children.RLock()
+	defer in.children.RUnlock()
+	err := run()
+	if cmd.Process != nil {
+		in.mu.Lock()
+		in.started[cmd.Process.Pid] = true
+		if cmd.ProcessState != nil {
+			delete(in.started, cmd.Process.Pid)
+		}
+		in.mu.Unlock()
+	}
+	return err
+}
+
+// waited says that a child was waited for.
+func (in *inside) waited(cmd *osexec.Cmd) {
+	in.mu.Lock()
+	delete(in.started, cmd.Process.Pid)
+	in.mu.Unlock()
+}
+
+// reap waits for the processes that lost their parents: they become children
+// of a pid namespace's init (pid_namespaces(7)).
+func (in *inside) reap() {
+	sig := make(chan os.Signal, 1)
+	signal.Notify(sig, unix.SIGCHLD)
+	for range sig {
+		in.children.Lock() // no child is between its start and its entry in started
+		stat, err := filepath.Glob("/proc/[0-9]*/stat")
+		if err == nil {
+			for _, f := range stat {
+				in.reapIfOrphan(f)
+			}
+		}
+		in.children.Unlock()
+	}
+}
+
+func (in *inside) reapIfOrphan(statFile string) {
+	b, err := os.ReadFile(statFile)
+	if err != nil {
+		return
+	}
+	// 17 (name) Z 1 …; the name may hold anything (proc_pid_stat(5)).
+	i := bytes.LastIndexByte(b, ')')
+	var pid, ppid int
+	var st byte
+	if _, err := fmt.Sscanf(string(b), "%d", &pid); err != nil || i < 0 {
+		return
+	}
+	if _, err := fmt.Sscanf(string(b[i+2:]), "%c %d", &st, &ppid); err != nil || st != 'Z' || ppid != 1 {
+		return
+	}
+	in.mu.Lock()
+	ours := in.started[pid]
+	in.mu.Unlock()
+	if !ours {
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+	}
+}
+
+// background starts a built-in server in a node. It returns when the server
+// listens, or with what it said when it cannot.
+func (in *inside) background(n *node, role string, argv, env []string) (op.Result, error) {
+	cmd := sandbox.Self(role, argv...)
+	cmd.Env = append(append(cmd.Env, nodeVar+"="+n.name), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return op.Result{}, err
+	}
+	defer r.Close()
+	cmd.ExtraFiles = []*os.File{w}
+	err = n.enter(func() error { return in.start(cmd, cmd.Start) })
+	w.Close()
+	if err != nil {
+		return op.Result{}, err
+	}
+	p := &process{cmd: cmd, node: n.name, argv: argv, done: make(chan struct{})}
+	in.mu.Lock()
+	in.procs[cmd.Process.Pid] = p
+	in.mu.Unlock()
+	go func() {
+		_ = cmd.Wait() // how it ended matters to nobody
+		in.waited(cmd)
+		in.mu.Lock()
+		delete(in.procs, cmd.Process.Pid)
+		in.mu.Unlock()
+		close(p.done)
+		in.touch(n)
+	}()
+	said := make([]byte, 512)
+	k, _ := r.Read(said) // the end of the pipe without a word means that it died
+	if msg := string(said[:k]); msg != "ready" {
+		<-p.done
+		return op.Result{Status: 1, Stderr: msg}, nil
+	}
+	in.touch(n)
+	return op.Result{}, nil
+}
+
+// kill ends the background processes of a node whose command line holds name.
+func (in *inside) kill(n *node, name string) (op.Result, error) {
+	in.mu.Lock()
+	var victims []*process
+	for _, p := range in.procs {
+		if p.node == n.name && strings.Contains(strings.Join(p.argv, " "), name) {
+			victims = append(victims, p)
+		}
+	}
+	in.mu.Unlock()
+	for _, p := range victims {
+		if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return op.Result{}, err
+		}
+		<-p.done
+	}
+	if len(victims) == 0 {
+		return op.Result{Status: 1}, nil // as pkill(1) says that nothing matched
+	}
+	return op.Result{}, nil
+}

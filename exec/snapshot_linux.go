@@ -1,0 +1,344 @@
+package exec
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/hex"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"vethlab/exec/capture"
+	"vethlab/sim/state"
+)
+
+// snapshot reads the state of all nodes; with all unset only of those that
+// changed since they were last read.
+func (in *inside) snapshot(all bool) *state.Snapshot {
+	s := &state.Snapshot{Version: state.Version}
+	nodes := in.all()
+	for _, n := range nodes {
+		if all {
+			n.rulesChanged()
+		}
+	}
+	for _, n := range nodes {
+		st := *in.fresh(n)
+		st.Netns = n.inode
+		in.mu.Lock()
+		st.Mounted = n.mounted
+		in.mu.Unlock()
+		s.Nodes = append(s.Nodes, st)
+	}
+	return s
+}
+
+// fresh returns the node's state, read anew when something changed.
+func (in *inside) fresh(n *node) *state.Node {
+	n.mu.Lock()
+	if !n.dirty && n.state != nil {
+		defer n.mu.Unlock()
+		return n.state
+	}
+	n.dirty = false // a change from here on is a change again
+	n.mu.Unlock()
+	st := in.readNode(n)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.state = st
+	return st
+}
+
+// readNode reads a node's state from the kernel. What cannot be read because
+// it went away meanwhile is left out.
+func (in *inside) readNode(n *node) *state.Node {
+	st := &state.Node{Name: n.name, Kind: n.kind, Netns: n.inode, Links: []state.Link{}, Routes: []state.Route{}}
+	if n.kind == state.Container {
+		st.Machine = n.machine
+	}
+	links, err := retry(n.handle.LinkList)
+	if err != nil {
+		return st
+	}
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	nsids := in.nsids(n)
+	for _, l := range links {
+		st.Links = append(st.Links, n.readLink(l, names, nsids))
+	}
+	if addrs, err := retry(func() ([]netlink.Addr, error) { return n.handle.AddrList(nil, netlink.FAMILY_V4) }); err == nil {
+		for _, a := range addrs {
+			if l := st.Link(names[a.LinkIndex]); l != nil {
+				l.Addrs = append(l.Addrs, readAddr(a, l.Name))
+			}
+		}
+	}
+	routes, err := retry(func() ([]netlink.Route, error) {
+		return n.handle.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	})
+	if err == nil {
+		for _, r := range routes {
+			if r.Table != unix.RT_TABLE_LOCAL && r.Flags&unix.RTM_F_CLONED == 0 {
+				st.Routes = append(st.Routes, readRoute(r, names))
+			}
+		}
+	}
+	if rules, err := retry(func() ([]netlink.Rule, error) { return n.handle.RuleList(netlink.FAMILY_V4) }); err == nil {
+		for _, r := range rules {
+			p := state.Policy{Priority: max(0, r.Priority), Table: r.Table, Iif: r.IifName, Mark: r.Mark}
+			if r.Src != nil {
+				p.From = r.Src.String()
+			}
+			if r.Dst != nil {
+				p.To = r.Dst.String()
+			}
+			st.Policies = append(st.Policies, p)
+		}
+	}
+	if neighs, err := retry(func() ([]netlink.Neigh, error) { return n.handle.NeighList(0, netlink.FAMILY_V4) }); err == nil {
+		for _, e := range neighs {
+			if ip, ok := netip.AddrFromSlice(e.IP.To4()); ok && e.State != netlink.NUD_NOARP {
+				st.Neighs = append(st.Neighs, state.Neigh{IP: ip, MAC: e.HardwareAddr.String(), Dev: names[e.LinkIndex], State: nudStates[e.State]})
+			}
+		}
+	}
+	if fdb, err := retry(func() ([]netlink.Neigh, error) { return n.handle.NeighList(0, unix.AF_BRIDGE) }); err == nil {
+		for _, e := range fdb {
+			if e.Flags&netlink.NTF_SELF != 0 && e.IP == nil || e.Vlan != 0 {
+				continue // multicast addresses a device listens to
+			}
+			f := state.FDB{MAC: e.HardwareAddr.String(), Dev: names[e.LinkIndex], Local: e.State&netlink.NUD_PERMANENT != 0, Static: e.State&netlink.NUD_NOARP != 0}
+			if e.IP != nil {
+				f.Dst = e.IP.String()
+			}
+			st.FDB = append(st.FDB, f)
+		}
+	}
+	_ = n.enter(func() error { // each part below is left out where it cannot be read
+		st.Sysctls = readSysctls(st)
+		st.Listeners = readListeners(in.processNames(n))
+		return nil
+	})
+	if n.packet != nil {
+		st.Tables = in.tables(n)
+		st.IptablesVariant = in.iptables.variant
+		st.Conns, _ = capture.Conns(int(n.ns.Fd()))
+		slices.SortFunc(st.Conns, func(a, b state.Conn) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	return st
+}
+
+var nudStates = map[int]string{netlink.NUD_INCOMPLETE: "INCOMPLETE", netlink.NUD_REACHABLE: "REACHABLE", netlink.NUD_STALE: "STALE",
+	netlink.NUD_DELAY: "DELAY", netlink.NUD_PROBE: "PROBE", netlink.NUD_FAILED: "FAILED", netlink.NUD_NOARP: "NOARP", netlink.NUD_PERMANENT: "PERMANENT"}
+
+// nsids tells which node is behind each of the ids by which this node's kernel
+// names other namespaces (rtnetlink's RTM_GETNSID).
+func (in *inside) nsids(n *node) map[int]*node {
+	ids := map[int]*node{}
+	for _, m := range in.all() {
+		if m == n {
+			continue
+		}
+		if id, err := n.handle.GetNetNsIdByFd(int(m.ns.Fd())); err == nil && id >= 0 {
+			ids[id] = m
+		}
+	}
+	return ids
+}
+
+func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*node) state.Link {
+	a := l.Attrs()
+	s := state.Link{
+		Index: a.Index, Name: a.Name, Type: l.Type(), MAC: a.HardwareAddr.String(), MTU: a.MTU,
+		Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
+		State: strings.ToUpper(a.OperState.String()), Master: names[a.MasterIndex],
+	}
+	if a.RawFlags&unix.IFF_LOOPBACK != 0 {
+		s.Type = "loopback"
+	}
+	switch l := l.(type) {
+	case *netlink.Veth:
+		s.PeerIndex = a.ParentIndex
+		peer := n
+		if a.NetNsID >= 0 {
+			peer = nsids[a.NetNsID]
+		}
+		if peer != nil {
+			s.PeerNode, s.PeerName = peer.name, peer.linkName(a.ParentIndex)
+		}
+	case *netlink.Macvlan:
+		s.Parent = names[a.ParentIndex]
+	case *netlink.Vxlan:
+		s.Parent = names[l.VtepDevIndex]
+		s.VXLAN = &state.VXLAN{ID: l.VxlanId, Port: l.Port, Learning: l.Learning}
+		if l.SrcAddr != nil {
+			s.VXLAN.Local = l.SrcAddr.String()
+		}
+		if l.Group != nil {
+			s.VXLAN.Remote = l.Group.String()
+		}
+	}
+	if s.Master != "" {
+		if p, err := n.handle.LinkGetProtinfo(l); err == nil {
+			// Without spanning tree a port forwards as soon as it has a carrier (br_port_carrier_check).
+			s.Port = &state.BridgePort{State: "disabled", Hairpin: p.Hairpin, Isolated: p.Isolated, Learning: p.Learning, Flood: p.Flood}
+			if s.Up && s.Carrier {
+				s.Port.State = "forwarding"
+			}
+		}
+	}
+	return s
+}
+
+var scopes = map[int]string{int(netlink.SCOPE_UNIVERSE): "global", int(netlink.SCOPE_LINK): "link", int(netlink.SCOPE_HOST): "host"}
+
+func readAddr(a netlink.Addr, dev string) state.Addr {
+	ones, _ := a.Mask.Size()
+	ip, _ := netip.AddrFromSlice(a.IP.To4())
+	s := state.Addr{Prefix: netip.PrefixFrom(ip, ones), Scope: scopes[a.Scope]}
+	if a.Broadcast != nil {
+		s.Broadcast = a.Broadcast.String()
+	}
+	if a.Label != dev {
+		s.Label = a.Label
+	}
+	return s
+}
+
+func readRoute(r netlink.Route, names map[int]string) state.Route {
+	s := state.Route{Table: r.Table, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Dev: names[r.LinkIndex], Metric: r.Priority,
+		Proto: r.Protocol.String(), Scope: scopes[int(r.Scope)], Type: "unicast",
+		Onlink: r.Flags&int(netlink.FLAG_ONLINK) != 0, Down: r.Flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
+	for name, t := range routeTypes {
+		if t == r.Type && name != "" {
+			s.Type = name
+		}
+	}
+	if r.Dst != nil {
+		ones, _ := r.Dst.Mask.Size()
+		ip, _ := netip.AddrFromSlice(r.Dst.IP.To4())
+		s.Dst = netip.PrefixFrom(ip, ones)
+	}
+	for to, ip := range map[*string]net.IP{&s.Via: r.Gw, &s.Src: r.Src} {
+		if ip != nil {
+			*to = ip.String()
+		}
+	}
+	return s
+}
+
+// readSysctls reads the settings of state.Sysctls, and of each device those
+// that the state package names.
+func readSysctls(st *state.Node) map[string]string {
+	m := map[string]string{}
+	read := func(key, path string) {
+		if b, err := os.ReadFile("/proc/sys/" + path); err == nil {
+			m[key] = strings.TrimSpace(string(b))
+		}
+	}
+	for _, key := range state.Sysctls {
+		read(key, strings.ReplaceAll(key, ".", "/"))
+	}
+	for _, l := range st.Links {
+		for _, key := range []string{"forwarding", "rp_filter", "route_localnet", "arp_ignore", "proxy_arp"} {
+			read("net.ipv4.conf."+l.Name+"."+key, "net/ipv4/conf/"+l.Name+"/"+key)
+		}
+	}
+	return m
+}
+
+// readListeners reads /proc/net/tcp and udp (proc_net(5)) of the calling
+// thread's namespace.
+func readListeners(names map[string]string) (ls []state.Listener) {
+	for _, proto := range []string{"tcp", "udp"} {
+		f, err := os.Open("/proc/thread-self/net/" + proto)
+		if err != nil {
+			continue
+		}
+		sc := bufio.NewScanner(f)
+		for sc.Scan() {
+			// sl local_address rem_address st … inode: " 0: 00000000:1F40 00000000:0000 0A …"
+			w := strings.Fields(sc.Text())
+			if len(w) < 10 || w[3] != map[string]string{"tcp": "0A", "udp": "07"}[proto] {
+				continue
+			}
+			host, port, _ := strings.Cut(w[1], ":")
+			b, err1 := hex.DecodeString(host)
+			p, err2 := strconv.ParseUint(port, 16, 16)
+			if err1 != nil || err2 != nil || len(b) != 4 {
+				continue
+			}
+			slices.Reverse(b) // the kernel prints the address as a little-endian number
+			addr, _ := netip.AddrFromSlice(b)
+			ls = append(ls, state.Listener{Proto: proto, Addr: addr, Port: uint16(p), Process: names[w[9]]})
+		}
+		f.Close()
+	}
+	return ls
+}
+
+// processNames returns, by inode, the sockets of the node's background
+// processes with the names of their owners.
+func (in *inside) processNames(n *node) map[string]string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	names := map[string]string{}
+	for pid, p := range in.procs {
+		if p.node != n.name {
+			continue
+		}
+		dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			to, err := os.Readlink(dir + fd.Name())
+			if inode, ok := strings.CutPrefix(to, "socket:["); err == nil && ok {
+				names[strings.TrimSuffix(inode, "]")] = p.argv[0]
+			}
+		}
+	}
+	return names
+}
+
+// errorCounters are what the kernel counts when it drops a packet between two
+// hooks (snmp_counter.rst in the kernel's documentation).
+var errorCounters = map[string]bool{
+	"IpInHdrErrors": true, "IpInAddrErrors": true, "IpInUnknownProtos": true, "IpInDiscards": true, "IpOutDiscards": true,
+	"IpOutNoRoutes": true, "IpExtInNoRoutes": true, "TcpExtIPReversePathFilter": true, "IcmpOutErrors": true,
+}
+
+// readCounters reads the node's error counters (/proc/net/snmp, netstat).
+func (n *node) readCounters() map[string]uint64 {
+	m := map[string]uint64{}
+	_ = n.enter(func() error { // a node that is going has no counters
+		for _, file := range []string{"snmp", "netstat"} {
+			b, err := os.ReadFile("/proc/thread-self/net/" + file)
+			if err != nil {
+				return err
+			}
+			// Two lines each: "Ip: Forwarding DefaultTTL …", "Ip: 1 64 …".
+			lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+			for i := 0; i+1 < len(lines); i += 2 {
+				keys, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+				for j := 1; j < len(keys) && j < len(values); j++ {
+					name := strings.TrimSuffix(keys[0], ":") + keys[j]
+					if v, err := strconv.ParseUint(values[j], 10, 64); err == nil && errorCounters[name] {
+						m[name] = v
+					}
+				}
+			}
+		}
+		return nil
+	})
+	return m
+}
