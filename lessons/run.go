@@ -98,6 +98,7 @@ func stateFailed(s *Step, results []CheckResult) bool {
 // op.Probe).
 func Replay(ctx context.Context, b Backend, steps []*Step) error {
 	sh := NewShell(changesOnly{b})
+	defer sh.Close()
 	for _, s := range steps {
 		for _, l := range s.Commands {
 			if _, err := sh.Run(ctx, l.Node, l.Text, nil); err != nil {
