@@ -719,6 +719,6 @@ func (t *tap) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	t.s.lose(t.built, "The lab failed: "+err.Error())
+	t.s.lose(t.built, "The lab died: "+strings.TrimPrefix(err.Error(), "the lab died: "))
 	return err
 }
