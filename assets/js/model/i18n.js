@@ -1,0 +1,70 @@
+// The page's own words. Lessons bring theirs; see localized().
+
+import en from '../i18n/en.js';
+import zhCN from '../i18n/zh-CN.js';
+import zhTW from '../i18n/zh-TW.js';
+
+/** @import { Lang, Text, Docs, Doc } from '../protocol' */
+/** @typedef {{ [name: string]: string | number | undefined }} Args */
+/** @typedef {string | ((args: any) => string)} Entry */
+
+/** @type {{ lang: Lang, label: string, name: string }[]} */
+export const languages = [
+  { lang: 'en', label: 'EN', name: 'English' },
+  { lang: 'zh-CN', label: '简体', name: '简体中文' },
+  { lang: 'zh-TW', label: '繁體', name: '繁體中文' },
+];
+
+/** @type {Record<Lang, Record<string, Entry>>} */
+export const dictionaries = { en, 'zh-CN': zhCN, 'zh-TW': zhTW };
+
+/**
+ * The entry for key with its {blanks} filled. English stands in for a word
+ * that a language lacks.
+ * @param {Lang} lang
+ * @param {string} key
+ * @param {Args} [args]
+ * @returns {string}
+ */
+export function translate(lang, key, args = {}) {
+  const entry = dictionaries[lang][key] ?? dictionaries.en[key];
+  if (entry === undefined) return key;
+  if (typeof entry === 'function') return entry(args);
+  return entry.replace(/\{(\w+)\}/g, (_, name) => String(args[name] ?? ''));
+}
+
+/** @param {Lang} lang @param {string} key */
+export function knows(lang, key) {
+  return (dictionaries[lang][key] ?? dictionaries.en[key]) !== undefined;
+}
+
+/**
+ * A lesson's own text in a language: Traditional falls back on Simplified
+ * before English, and the other way round.
+ * @template {string | Doc[]} T
+ * @param {Lang} lang
+ * @param {{ [lang: string]: T } | undefined} text
+ * @returns {T | undefined}
+ */
+export function localized(lang, text) {
+  if (!text) return undefined;
+  const order = lang === 'en' ? ['en'] : lang === 'zh-CN' ? ['zh-CN', 'zh-TW', 'en'] : ['zh-TW', 'zh-CN', 'en'];
+  for (const l of order) if (text[l]?.length) return text[l];
+  return Object.values(text)[0];
+}
+
+/**
+ * The language to begin with: what was chosen before, or what the browser asks for.
+ * @param {string | null} stored
+ * @param {readonly string[]} wanted
+ * @returns {Lang}
+ */
+export function firstLanguage(stored, wanted) {
+  for (const { lang } of languages) if (lang === stored) return lang;
+  for (const w of wanted) {
+    if (/^zh\b.*(TW|HK|MO|Hant)/i.test(w)) return 'zh-TW';
+    if (/^zh\b/i.test(w)) return 'zh-CN';
+    if (/^en\b/i.test(w)) return 'en';
+  }
+  return 'en';
+}

@@ -1,0 +1,361 @@
+// Where everything on the stage is: a snapshot in, coordinates out.
+//
+//	 containers      host                                     machines
+//	┌──────────┐   ┌───────────────────────────────────┐
+//	│          │   │ PREROUTING ◇ FORWARD POSTROUTING  │
+//	│          │   │  lo   INPUT  processes  OUTPUT    │   ┌──────────┐
+//	│ ns1   ●──┼───┼─▌bridge                  [eth0]●──┼─┬─┼● internet│
+//	└──────────┘   │                                   │ │ └──────────┘
+//	               └───────────────────────────────────┘ └──● client
+//
+// Things keep their place when others come: containers take slots in order of
+// arrival and hold them, the columns are there before anything is in them, and
+// the heights do not depend on what is inside.
+
+/** @import { Snapshot, Node, Link } from '../protocol' */
+
+/**
+ * @typedef {{ x: number, y: number }} Point
+ * @typedef {{ x: number, y: number, w: number, h: number }} Box
+ * @typedef {{ t: 'address' | 'listen' | 'default' | 'lo', text: string, dev?: string }} CardLine
+ * @typedef {Box & { key: string, name: string, kind: string, side: 'left' | 'main' | 'right', unnamed: boolean, netns?: number, lines: CardLine[], sysctls: string[] }} Room
+ * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'dot' }} Gate
+ * @typedef {Box & { gates: Gate[] }} Lane
+ * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[] }} Bar
+ * @typedef {Point & { key: string, node: string, dev: string, shape: 'dot' | 'chip' | 'none', side: 'left' | 'right' | 'free', lx: number, ly: number, anchor: string, up: boolean, live: boolean, addrs: string[], w: number }} Port
+ * @typedef {{ key: string, a: string, b: string, d: string, state: 'up' | 'down' | 'loose', port?: string }} Cable
+ * @typedef {Point & { key: string, name: string, lx: number, ly: number }} Junction
+ * @typedef {{ w: number, h: number, rooms: Room[], main: string, lane: Lane | null, bars: Bar[], ports: Port[], cables: Cable[], junctions: Junction[], slots: Map<string, number> }} Scene
+ */
+
+const cardW = 166;
+const sideW = 178;
+const pitch = 112;
+
+/** @param {Node} n */
+export const nodeKey = (n) => n.name || `#${n.netns ?? 0}`;
+
+/**
+ * The node in the middle: the machine that plays the Docker host.
+ * @param {Snapshot | null} s
+ */
+export function mainNode(s) {
+  const machines = (s?.nodes ?? []).filter((n) => n.kind === 'machine');
+  return machines.find((n) => n.name === 'host') ?? machines[0] ?? s?.nodes.find((n) => n.kind !== 'switch') ?? null;
+}
+
+/** @param {Link} l */
+const bare = (l) => (l.addrs ?? []).map((a) => a.prefix).filter((p) => !p.startsWith('127.'));
+
+/** @param {string} prefix */
+const trim = (prefix) => prefix.replace(/\/32$/, '');
+
+/**
+ * @param {Node} n
+ * @returns {CardLine[]}
+ */
+function cardLines(n) {
+  /** @type {CardLine[]} */
+  const lines = [];
+  const links = [...(n.links ?? [])].sort((a, b) => Number(b.type === 'loopback') - Number(a.type === 'loopback'));
+  for (const l of links) {
+    for (const p of bare(l)) lines.push({ t: 'address', text: trim(p), dev: l.name });
+  }
+  const sockets = [...new Set((n.listeners ?? []).map((s) => `${s.proto}/${s.port}`))];
+  if (sockets.length) lines.push({ t: 'listen', text: sockets.slice(0, 3).join(', ') + (sockets.length > 3 ? ' …' : '') });
+  const def = (n.routes ?? []).find((r) => r.table === 254 && r.dst === '0.0.0.0/0');
+  if (def && n.kind === 'container') lines.push({ t: 'default', text: def.via || def.dev || '' });
+  const lo = links.find((l) => l.type === 'loopback');
+  if (lo && !lo.up) lines.push({ t: 'lo', text: 'lo' });
+  return lines.slice(0, 4);
+}
+
+/** @param {CardLine[]} lines */
+const cardHeight = (lines) => Math.max(58, 40 + lines.length * 18);
+
+/**
+ * @param {Snapshot | null} snapshot
+ * @param {{ w: number, h: number }} size
+ * @param {Map<string, number>} [held]  the slots containers had before
+ * @returns {Scene}
+ */
+export function layout(snapshot, size, held = new Map()) {
+  const w = Math.max(size.w, 940);
+  const h = Math.max(size.h, 468);
+  const main = mainNode(snapshot);
+  /** @type {Scene} */
+  const scene = { w, h, rooms: [], main: main ? nodeKey(main) : '', lane: null, bars: [], ports: [], cables: [], junctions: [], slots: new Map() };
+  if (!snapshot || !main) return scene;
+
+  const gap = Math.min(120, Math.max(56, w * 0.058));
+  const left = Math.max(24, (w - 1500) / 2 + 24);
+  const hostL = left + cardW + gap;
+  const rightX = w - left - sideW;
+  const hostR = rightX - gap - 6;
+  const hostT = Math.min(34, h * 0.05);
+  const hostB = h - Math.min(40, h * 0.05);
+
+  // The host, its lane, its bridges.
+  const mid = nodeKey(main);
+  scene.rooms.push({
+    key: mid, name: main.name, kind: main.kind, side: 'main', unnamed: !main.name, netns: main.netns,
+    x: hostL, y: hostT, w: hostR - hostL, h: hostB - hostT, lines: [], sysctls: sysctlsOf(main),
+  });
+  const lane = makeLane(hostL + 16, hostT + 46, hostR - hostL - 32);
+  scene.lane = lane;
+  const laneB = lane.y + lane.h;
+  const barT = laneB + Math.max(48, Math.min(78, (hostB - laneB) * 0.26));
+  const barB = hostB - Math.max(22, Math.min(38, h * 0.06));
+  const bridges = (main.links ?? []).filter((l) => l.type === 'bridge');
+  for (const [i, l] of bridges.entries()) {
+    scene.bars.push({
+      key: `${mid}|${l.name}`, node: mid, name: l.name, up: l.up, addrs: bare(l),
+      x: hostL + 32 + i * 130, y: barT, w: 34, h: barB - barT,
+    });
+  }
+
+  // Containers: slots at the left, from beside the bridge downwards, then above.
+  const c0 = barT + Math.min(34, (barB - barT) / 2);
+  const slotY = slotPositions(c0, h);
+  const guests = snapshot.nodes.filter((n) => n !== main && n.kind === 'container');
+  for (const n of guests) {
+    const slot = held.get(nodeKey(n));
+    if (slot !== undefined) scene.slots.set(nodeKey(n), slot);
+  }
+  for (const n of guests) {
+    if (scene.slots.has(nodeKey(n))) continue;
+    const used = new Set(scene.slots.values());
+    let slot = 0;
+    while (used.has(slot)) slot++;
+    scene.slots.set(nodeKey(n), slot);
+  }
+  for (const n of guests) {
+    const slot = /** @type {number} */ (scene.slots.get(nodeKey(n)));
+    const lines = cardLines(n);
+    const ch = cardHeight(lines);
+    scene.rooms.push({
+      key: nodeKey(n), name: n.name, kind: n.kind, side: 'left', unnamed: !n.name || !n.mounted, netns: n.netns,
+      x: left, y: slotY[slot % slotY.length] - 46, w: cardW, h: ch, lines, sysctls: [],
+    });
+  }
+
+  // Other machines: at the right, the host's gateway level with the host's own door.
+  const doorY = (barT + barB) / 2;
+  const gateway = (main.routes ?? []).find((r) => r.dst === '0.0.0.0/0')?.via;
+  /** @param {Node} n */
+  const owns = (n) => Boolean(gateway && (n.links ?? []).some((l) => (l.addrs ?? []).some((a) => a.prefix.split('/')[0] === gateway)));
+  const others = snapshot.nodes.filter((n) => n !== main && n.kind === 'machine').sort((a, b) => Number(owns(b)) - Number(owns(a)));
+  let y = doorY - 45;
+  const total = others.reduce((sum, n) => sum + cardHeight(cardLines(n)) + 20, -20);
+  if (y + total > h - 12) y = Math.max(12, h - 12 - total);
+  for (const n of others) {
+    const lines = cardLines(n);
+    const ch = cardHeight(lines);
+    scene.rooms.push({
+      key: nodeKey(n), name: n.name, kind: n.kind, side: 'right', unnamed: !n.name, netns: n.netns,
+      x: rightX, y, w: sideW, h: ch, lines, sysctls: [],
+    });
+    y += ch + 20;
+  }
+
+  placeLinks(snapshot, scene, { doorY, junctionX: (hostR + rightX) / 2, barB });
+  return scene;
+}
+
+/**
+ * @param {number} c0
+ * @param {number} h
+ */
+function slotPositions(c0, h) {
+  const out = [c0];
+  for (let y = c0 + pitch; y + 54 <= h - 8; y += pitch) out.push(y);
+  for (let y = c0 - pitch - 6; y - 46 >= 4; y -= pitch) out.push(y);
+  return out;
+}
+
+/** @param {Node} n */
+function sysctlsOf(n) {
+  const s = n.sysctls ?? {};
+  const out = [];
+  if (s['net.ipv4.ip_forward'] !== undefined) out.push(`ip_forward = ${s['net.ipv4.ip_forward']}`);
+  if (s['net.ipv4.conf.all.route_localnet'] === '1') out.push('route_localnet = 1');
+  return out;
+}
+
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {number} w
+ * @returns {Lane}
+ */
+function makeLane(x, y, w) {
+  const gw = 116;
+  const arrow = (w - 28 - 3 * gw - 68) / 3;
+  const cy = y + 54;
+  const low = y + 112;
+  const pre = x + 14 + gw / 2;
+  const route = pre + gw / 2 + arrow + 34;
+  const fwd = route + 34 + arrow + gw / 2;
+  const post = x + w - 14 - gw / 2;
+  const out = post - 22;
+  /** @param {string} id @param {number} cx @param {number} cy_ @param {number} w_ @param {number} h_ @param {Gate['shape']} shape @returns {Gate} */
+  const gate = (id, cx, cy_, w_, h_, shape) => ({ id, label: id, x: cx - w_ / 2, y: cy_ - h_ / 2, w: w_, h: h_, shape });
+  return {
+    x, y, w, h: 138,
+    gates: [
+      gate('PREROUTING', pre, cy, gw, 46, 'box'),
+      gate('route', route, cy, 68, 54, 'diamond'),
+      gate('FORWARD', fwd, cy, gw, 46, 'box'),
+      gate('POSTROUTING', post, cy, gw, 46, 'box'),
+      gate('lo', pre, low, 46, 24, 'small'),
+      gate('INPUT', route, low, 96, 34, 'box'),
+      gate('socket', (route + out) / 2, low, Math.min(120, out - route - 96 - 22), 28, 'small'),
+      gate('OUTPUT', out, low, 96, 34, 'box'),
+      gate('route-out', post, (cy + low) / 2 + 3, 12, 12, 'dot'),
+    ],
+  };
+}
+
+/**
+ * Ports and cables.
+ * @param {Snapshot} snapshot
+ * @param {Scene} scene
+ * @param {{ doorY: number, junctionX: number, barB: number }} at
+ */
+function placeLinks(snapshot, scene, at) {
+  const nodes = new Map(snapshot.nodes.map((n) => [nodeKey(n), n]));
+  const rooms = new Map(scene.rooms.map((r) => [r.key, r]));
+  const main = /** @type {Room} */ (rooms.get(scene.main));
+  const macs = new Map();
+  for (const n of nodes.values()) for (const l of n.links ?? []) macs.set(l.mac, (macs.get(l.mac) ?? 0) + 1);
+  /** @param {string} node @param {Link} l */
+  const portKey = (node, l) => (l.mac && macs.get(l.mac) === 1 ? l.mac : `${node}|${l.name}`);
+  /** @param {Link} l */
+  const peerOf = (l) => nodes.get(l.peerNode ?? '')?.links?.find((p) => p.name === l.peerName);
+
+  /** @type {Map<string, Port>} */
+  const byName = new Map();
+  /** @param {string} node @param {Link} l @param {Partial<Port> & Point} p */
+  const put = (node, l, p) => {
+    /** @type {Port} */
+    const port = {
+      key: portKey(node, l), node, dev: l.name, shape: 'dot', side: 'free', lx: p.x, ly: p.y - 10, anchor: 'middle',
+      up: l.up, live: l.up && l.carrier, addrs: bare(l), w: Math.max(50, 20 + l.name.length * 7.4), ...p,
+    };
+    byName.set(`${node}|${l.name}`, port);
+    scene.ports.push(port);
+    return port;
+  };
+
+  // Ends at the cards.
+  for (const room of scene.rooms) {
+    if (room.side === 'main') continue;
+    const n = nodes.get(room.key);
+    const ends = (n?.links ?? []).filter((l) => l.type !== 'loopback').sort((a, b) => a.index - b.index);
+    for (const [i, l] of ends.entries()) {
+      const y = room.y + 46 + (i - (ends.length > 1 ? 0.5 : 0)) * 30;
+      const x = room.side === 'left' ? room.x + room.w : room.x;
+      const toRight = room.side === 'left';
+      put(room.key, l, { x, y, side: room.side, lx: toRight ? x + 9 : x - 9, ly: y - 9, anchor: toRight ? 'start' : 'end' });
+    }
+  }
+  // Switches: every port is the junction itself.
+  let nth = 0;
+  for (const n of nodes.values()) {
+    if (n.kind !== 'switch') continue;
+    const jy = at.doorY + nth++ * 26;
+    scene.junctions.push({ key: nodeKey(n), name: n.name, x: at.junctionX, y: jy, lx: at.junctionX, ly: jy - 9 });
+    for (const l of n.links ?? []) {
+      if (l.type !== 'loopback') put(nodeKey(n), l, { x: at.junctionX, y: jy, shape: 'none' });
+    }
+  }
+  // The host's own.
+  const bars = new Map(scene.bars.filter((b) => b.node === scene.main).map((b) => [b.name, b]));
+  const host = nodes.get(scene.main);
+  const links = (host?.links ?? []).filter((l) => l.type !== 'loopback' && l.type !== 'bridge').sort((a, b) => a.index - b.index);
+  let door = 0;
+  let loose = 0;
+  const pairs = new Set();
+  for (const l of links) {
+    const bar = bars.get(l.master ?? '');
+    const peerRoom = rooms.get(l.peerNode ?? '');
+    const peerPort = byName.get(`${l.peerNode}|${l.peerName}`);
+    if (bar) {
+      const py = peerPort && peerRoom?.side === 'left' ? peerPort.y : bar.y + 24 + loose++ * 26;
+      const y = Math.max(bar.y + 14, Math.min(bar.y + bar.h - 14, py));
+      put(scene.main, l, { x: bar.x, y, side: 'left', lx: bar.x - 8, ly: y + 17, anchor: 'end' });
+    } else if (peerRoom?.side === 'left' && peerPort) {
+      put(scene.main, l, { x: main.x, y: Math.max(main.y + 220, peerPort.y), shape: 'chip', side: 'left' });
+    } else if (l.peerNode === scene.main && peerOf(l)) {
+      const name = [l.name, l.peerName].sort().join(' ');
+      const row = [...pairs].indexOf(name);
+      const k = row < 0 ? pairs.size : row;
+      pairs.add(name);
+      const first = l.name < (l.peerName ?? '');
+      put(scene.main, l, { x: main.x + (first ? 270 : 128), y: at.barB - 18 - k * 46, shape: 'chip', side: 'free' });
+    } else if (peerPort || l.type !== 'veth') {
+      const p = put(scene.main, l, { x: 0, y: at.doorY + door++ * 46, shape: 'chip', side: 'right' });
+      p.x = main.x + main.w - p.w / 2;
+    } else {
+      put(scene.main, l, { x: main.x, y: at.doorY + 46 * loose++, shape: 'chip', side: 'left' });
+    }
+  }
+
+  // Cables join what is a pair; the rest ends in the air.
+  const drawn = new Set();
+  for (const n of nodes.values()) {
+    for (const l of n.links ?? []) {
+      if (l.type !== 'veth') continue;
+      const a = byName.get(`${nodeKey(n)}|${l.name}`);
+      if (!a) continue;
+      const b = byName.get(`${l.peerNode}|${l.peerName}`);
+      const key = [a.key, b?.key ?? 'loose'].sort().join(' ');
+      if (drawn.has(key)) continue;
+      drawn.add(key);
+      if (b) {
+        const [from, to] = a.x <= b.x ? [a, b] : [b, a];
+        scene.cables.push({ key, a: `${from.node}|${from.dev}`, b: `${to.node}|${to.dev}`, d: cablePath(from, to), state: a.live && b.live ? 'up' : 'down' });
+      } else {
+        const s = a.side === 'right' && a.node !== scene.main ? -1 : a.side === 'left' && a.node === scene.main ? -1 : 1;
+        const x = a.x + (a.shape === 'chip' ? (s * a.w) / 2 : 0);
+        scene.cables.push({ key, a: `${a.node}|${a.dev}`, b: '', state: 'loose', d: `M${x} ${a.y}C${x + s * 16} ${a.y} ${x + s * 20} ${a.y + 4} ${x + s * 26} ${a.y + 20}` });
+      }
+    }
+  }
+}
+
+/** Where a cable meets a port, seen from the other end. @param {Port} p @param {Port} other @returns {Point} */
+function edge(p, other) {
+  if (p.shape !== 'chip') return p;
+  return { x: p.x + (other.x < p.x ? -p.w / 2 : p.w / 2), y: p.y };
+}
+
+/** @param {Port} from @param {Port} to */
+function cablePath(from, to) {
+  const a = edge(from, to);
+  const b = edge(to, from);
+  const flat = Math.abs(a.y - b.y) < 1;
+  if (from.shape === 'none' || to.shape === 'none') {
+    // to or from a junction: square corners
+    return from.shape === 'none' ? `M${r(a.x)} ${r(a.y)}C${r(a.x)} ${r(a.y)} ${r(a.x)} ${r(b.y)} ${r(flat ? b.x : a.x + 14)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`
+      : `M${r(a.x)} ${r(a.y)}C${r(b.x)} ${r(a.y)} ${r(b.x)} ${r(a.y)} ${r(b.x)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`;
+  }
+  const k = Math.min(60, Math.abs(b.x - a.x) / 2);
+  return `M${r(a.x)} ${r(a.y)}C${r(a.x + k)} ${r(a.y)} ${r(b.x - k)} ${r(b.y)} ${r(b.x)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`;
+}
+
+/** @param {number} n */
+const r = (n) => Math.round(n * 10) / 10;
+
+/**
+ * What is in one list and not in the other, by key: things that just left, to
+ * be shown fading for a moment.
+ * @template {{ key: string }} T
+ * @param {T[]} before
+ * @param {T[]} now
+ * @returns {T[]}
+ */
+export function gone(before, now) {
+  const keys = new Set(now.map((t) => t.key));
+  return before.filter((t) => !keys.has(t.key));
+}

@@ -1,0 +1,332 @@
+// All the page knows, and how each thing that happens changes it.
+
+import { deal, palette } from './addresses.js';
+import { beats, highlights, tracesOf } from './journey.js';
+
+/**
+ * @import { Lang, Lesson, LessonCard, LessonStep, Snapshot, Hello, Lab, StepRun, Command, Packet, Trace, Begin, ServerError, Message } from '../protocol'
+ * @import { Beat } from './journey'
+ */
+
+/**
+ * @typedef {object} Entry  one command in the console
+ * @property {number} id
+ * @property {string} node
+ * @property {string} text
+ * @property {Command | null} result
+ */
+
+/**
+ * @typedef {object} State
+ * @property {Lang} lang
+ * @property {'connecting' | 'open' | 'lost'} conn
+ * @property {number} retryAt           milliseconds since 1970; when conn is lost
+ * @property {Hello | null} hello
+ * @property {LessonCard[] | null} lessons
+ * @property {Lesson | null} lesson
+ * @property {string} missing           the lesson that was asked for and does not exist
+ * @property {Lab | null} lab
+ * @property {Snapshot | null} snapshot
+ * @property {Map<string, string>} colours
+ * @property {Packet[]} packets         the newest `keep` sightings, oldest first
+ * @property {number} seen              sightings so far
+ * @property {number} dropped
+ * @property {number} view              index of the step on the page
+ * @property {string} wanted            a step from the address bar, until the lab is known
+ * @property {Begin | null} running
+ * @property {Command[]} output         of the step that is running
+ * @property {string} busy              the kind of request under way: run, again, goto, rebuild
+ * @property {{ [step: string]: string }} guesses
+ * @property {{ [id: string]: StepRun }} runs
+ * @property {string} trace             id of the journey on the stage
+ * @property {Trace | null} foreign     a journey of the console's, when that is on the stage
+ * @property {number} beat
+ * @property {boolean} playing
+ * @property {Tab} tab
+ * @property {number} packet            sequence number of the selected sighting; 0 is none
+ * @property {string} node              whose tables the drawer shows
+ * @property {boolean} drawer
+ * @property {number} drawerHeight      0 is the style sheet's own
+ * @property {boolean} help
+ * @property {ServerError | null} error
+ * @property {Entry[]} console
+ * @property {string} consoleNode
+ * @property {string} said              for the live region
+ */
+
+/** @typedef {'journey' | 'packets' | 'layers' | 'iptables' | 'conntrack' | 'neighbours' | 'interfaces' | 'console' | 'stage'} Tab */
+
+/** @type {Tab[]} */
+export const tabs = ['journey', 'packets', 'layers', 'iptables', 'conntrack', 'neighbours', 'interfaces', 'stage', 'console'];
+
+/** How many sightings the page keeps. */
+export const keep = 500;
+
+/**
+ * @typedef {{ type: 'conn', conn: State['conn'], retryAt?: number }
+ *   | { type: 'lessons', lessons: LessonCard[] }
+ *   | { type: 'lesson', lesson: Lesson, step: string }
+ *   | { type: 'missing', id: string }
+ *   | { type: 'home' }
+ *   | { type: 'message', message: Message }
+ *   | { type: 'sent', busy: string }
+ *   | { type: 'lang', lang: Lang }
+ *   | { type: 'view', index: number }
+ *   | { type: 'guess', step: string, option: string }
+ *   | { type: 'trace', id: string, beat?: number, playing?: boolean }
+ *   | { type: 'foreign', trace: Trace }
+ *   | { type: 'beat', beat: number, playing?: boolean }
+ *   | { type: 'play', playing: boolean }
+ *   | { type: 'tab', tab: Tab }
+ *   | { type: 'packet', seq: number }
+ *   | { type: 'node', node: string }
+ *   | { type: 'drawer', open?: boolean, height?: number }
+ *   | { type: 'help', open: boolean }
+ *   | { type: 'dismiss' }
+ *   | { type: 'ask', id: number, node: string, text: string }
+ *   | { type: 'consoleNode', node: string }
+ *   | { type: 'clear' }
+ *   | { type: 'failed', error: ServerError }} Action
+ */
+
+/** @param {Lang} lang @returns {State} */
+export function initial(lang) {
+  return {
+    lang, conn: 'connecting', retryAt: 0, hello: null, lessons: null, lesson: null, missing: '', lab: null, snapshot: null,
+    colours: new Map(), packets: [], seen: 0, dropped: 0, view: 0, wanted: '', running: null, output: [], busy: '',
+    guesses: {}, runs: {}, trace: '', foreign: null, beat: 0, playing: false, tab: 'journey', packet: 0, node: '',
+    drawer: true, drawerHeight: 0, help: false, error: null, console: [], consoleNode: '', said: '',
+  };
+}
+
+/**
+ * @param {State} s
+ * @param {Action} a
+ * @returns {State}
+ */
+export function reduce(s, a) {
+  switch (a.type) {
+    case 'conn':
+      return a.conn === 'open' ? { ...s, conn: 'open', retryAt: 0 }
+        : { ...s, conn: a.conn, retryAt: a.retryAt ?? 0, running: null, busy: '', console: s.console.filter((e) => e.result) };
+    case 'lessons': return { ...s, lessons: a.lessons };
+    case 'missing': return { ...s, missing: a.id };
+    case 'home': return { ...initial(s.lang), lessons: s.lessons, hello: s.hello, conn: s.conn };
+    case 'lesson': return { ...s, lesson: a.lesson, missing: '', wanted: a.step, colours: deal(a.lesson, s.snapshot) };
+    case 'message': return receive(s, a.message);
+    case 'sent': return { ...s, busy: a.busy, error: null, output: [], playing: false };
+    case 'lang': return { ...s, lang: a.lang };
+    case 'view': return show({ ...s, view: clamp(a.index, stepsOf(s).length) });
+    case 'guess': return { ...s, guesses: { ...s.guesses, [a.step]: a.option } };
+    case 'trace': return { ...s, trace: a.id, foreign: null, beat: a.beat ?? 0, playing: a.playing ?? false };
+    case 'foreign': return { ...s, trace: a.trace.id, foreign: a.trace, beat: 0, playing: false, tab: 'journey', drawer: true };
+    case 'beat': return { ...s, beat: clamp(a.beat, currentBeats(s).length), playing: a.playing ?? false };
+    case 'play': return { ...s, playing: a.playing };
+    case 'tab': return { ...s, tab: a.tab, drawer: true };
+    case 'packet': return { ...s, packet: a.seq };
+    case 'node': return { ...s, node: a.node };
+    case 'drawer': return { ...s, drawer: a.open ?? s.drawer, drawerHeight: a.height ?? s.drawerHeight };
+    case 'help': return { ...s, help: a.open };
+    case 'dismiss': return { ...s, error: null };
+    case 'failed': return { ...s, error: a.error, busy: '', running: null };
+    case 'ask': return { ...s, error: null, console: [...s.console.slice(-99), { id: a.id, node: a.node, text: a.text, result: null }] };
+    case 'consoleNode': return { ...s, consoleNode: a.node };
+    case 'clear': return { ...s, console: [] };
+  }
+}
+
+/**
+ * @param {State} s
+ * @param {Message} m
+ * @returns {State}
+ */
+function receive(s, m) {
+  if (m.hello) return { ...s, hello: m.hello };
+  if (m.lab) return withLab(s, m.lab);
+  if (m.snapshot) return withSnapshot(s, m.snapshot);
+  if (m.packets) {
+    const packets = [...s.packets, ...m.packets];
+    return { ...s, packets: packets.length > keep ? packets.slice(-keep) : packets, seen: s.seen + m.packets.length };
+  }
+  if (m.begin) return m.begin.step ? { ...s, running: m.begin, output: m.begin.index === 0 ? [] : s.output } : s;
+  if (m.command) {
+    if (m.command.step) return { ...s, output: [...s.output.filter((c) => c.index !== m.command?.index), m.command] };
+    return answer(s, m.id ?? 0, m.command);
+  }
+  if (m.step) return withStep(s, m.step);
+  if (m.error) {
+    const waiting = s.console.find((e) => e.id === m.id && !e.result);
+    if (waiting) {
+      return answer(s, waiting.id, { index: 0, node: waiting.node, text: waiting.text, status: 1, stderr: [m.error.text, m.error.do].filter(Boolean).join('\n') });
+    }
+    return { ...s, error: m.error, busy: '', running: null, said: `${m.error.text} ${m.error.do ?? ''}` };
+  }
+  if (m.done) return { ...s, busy: '', running: null };
+  if (m.type === 'dropped' || m.dropped) return { ...s, dropped: s.dropped + (m.dropped ?? 0) };
+  return s;
+}
+
+/** @param {State} s @param {number} id @param {Command} result */
+function answer(s, id, result) {
+  let found = false;
+  const list = s.console.map((e) => (e.id === id && !e.result ? ((found = true), { ...e, result }) : e));
+  if (!found) list.push({ id, node: result.node, text: result.text, result });
+  return { ...s, console: list };
+}
+
+/** @param {State} s @param {Lab} lab @returns {State} */
+function withLab(s, lab) {
+  const fresh = s.lab?.id !== lab.id;
+  const runs = Object.fromEntries((lab.steps ?? []).map((r) => [r.id, r]));
+  for (const [id, r] of Object.entries(runs)) {
+    // a lab message may leave the journeys out: keep those we have
+    const had = s.runs[id];
+    if (had && !tracesOf(r.commands).length && tracesOf(had.commands).length) runs[id] = { ...r, commands: had.commands };
+  }
+  const guesses = { ...s.guesses };
+  for (const r of Object.values(runs)) if (r.guess && !guesses[r.id]) guesses[r.id] = r.guess;
+  /** @type {State} */
+  let next = { ...s, lab, runs, guesses };
+  if (fresh) next = { ...next, packets: [], seen: 0, dropped: 0 };
+  if (lab.state === 'lost') next = { ...next, running: null, busy: '', playing: false };
+  if (!s.lab || (fresh && s.lab.lesson !== lab.lesson)) {
+    const steps = stepsOf(s);
+    const wanted = steps.findIndex((step) => step.id === s.wanted);
+    const upcoming = steps.findIndex((step) => step.id === lab.next);
+    next = show({ ...next, view: wanted >= 0 ? wanted : upcoming >= 0 ? upcoming : lab.next === undefined && lab.steps?.length ? steps.length - 1 : 0, wanted: '' });
+  }
+  const step = stepsOf(next)[next.view];
+  if (step && s.runs[step.id] && !runs[step.id]) next = show(next);
+  return next;
+}
+
+/** @param {State} s @param {Snapshot} snapshot @returns {State} */
+function withSnapshot(s, snapshot) {
+  const known = s.colours;
+  let colours = s.snapshot ? known : deal(s.lesson, snapshot);
+  for (const node of snapshot.nodes) {
+    for (const link of node.links ?? []) {
+      for (const { prefix } of link.addrs ?? []) {
+        const address = prefix.split('/')[0];
+        if (colours.has(address)) continue;
+        if (colours === known) colours = new Map(known);
+        colours.set(address, address.startsWith('127.') ? 'brown' : freeColour(colours));
+      }
+    }
+  }
+  return { ...s, snapshot, colours };
+}
+
+/** @param {Map<string, string>} colours */
+function freeColour(colours) {
+  const taken = new Set(colours.values());
+  return palette.find((c) => !taken.has(c)) ?? palette[colours.size % (palette.length - 1)];
+}
+
+/** @param {State} s @param {StepRun} run @returns {State} */
+function withStep(s, run) {
+  const index = stepsOf(s).findIndex((step) => step.id === run.id);
+  const next = { ...s, runs: { ...s.runs, [run.id]: run }, output: [], running: null };
+  return index === s.view ? show(next, true) : next;
+}
+
+/**
+ * Turns the stage and the drawer to what the step on the page is about.
+ * @param {State} s
+ * @param {boolean} [turn]  also to the tab its author chose
+ * @returns {State}
+ */
+function show(s, turn = false) {
+  const step = currentStep(s);
+  const first = playlist({ ...s, foreign: null })[0];
+  const next = { ...s, foreign: null, trace: first?.id ?? '', beat: 0, playing: false, output: [] };
+  if (!turn || !step) return next;
+  const focus = step.focus?.tab;
+  const tab = tabs.find((t) => t === focus) ?? (first ? 'journey' : s.tab);
+  return { ...next, tab: tab === 'journey' && !first && s.tab !== 'journey' ? s.tab : tab, node: step.focus?.node || s.node };
+}
+
+/** @param {number} n @param {number} length */
+const clamp = (n, length) => Math.max(0, Math.min(n, length - 1));
+
+// ---- what follows from the state ----
+
+/** @param {State} s @returns {LessonStep[]} */
+export const stepsOf = (s) => s.lesson?.steps ?? [];
+
+/** @param {State} s @returns {LessonStep | undefined} */
+export const currentStep = (s) => stepsOf(s)[s.view];
+
+/** @param {State} s @returns {StepRun | undefined} */
+export const currentRun = (s) => s.runs[currentStep(s)?.id ?? ''];
+
+/** The journeys of the step on the page. @param {State} s @returns {Trace[]} */
+export function stepTraces(s) {
+  const run = currentRun(s);
+  return tracesOf(run ? run.commands : s.output).sort((a, b) => a.start - b.start);
+}
+
+/** The journeys `→` leads through. @param {State} s @returns {Trace[]} */
+export function playlist(s) {
+  if (s.foreign) return [s.foreign];
+  const focus = currentStep(s)?.focus?.command ?? -1;
+  const commands = currentRun(s)?.commands ?? [];
+  const chosen = tracesOf(commands.filter((c) => c.index === focus));
+  return highlights(chosen.length ? chosen : tracesOf(commands));
+}
+
+/** @param {State} s @returns {Trace | null} */
+export function currentTrace(s) {
+  if (s.foreign) return s.foreign;
+  return stepTraces(s).find((t) => t.id === s.trace) ?? null;
+}
+
+/** @type {WeakMap<Trace, Beat[]>} */
+const memo = new WeakMap();
+
+/** @param {State} s @returns {Beat[]} */
+export function currentBeats(s) {
+  const trace = currentTrace(s);
+  if (!trace) return [];
+  let list = memo.get(trace);
+  if (!list) memo.set(trace, (list = beats(trace)));
+  return list;
+}
+
+/**
+ * What the big button does.
+ * @param {State} s
+ * @returns {'run' | 'next' | 'reach' | 'finish' | 'wait' | 'none'}
+ */
+export function primary(s) {
+  const step = currentStep(s);
+  if (!step) return 'none';
+  const last = s.view === stepsOf(s).length - 1;
+  if (!canRun(s)) return last ? 'none' : 'next';
+  if (s.busy || !s.lab || ['starting', 'rebuilding', 'running', 'lost'].includes(s.lab.state)) return 'wait';
+  if (s.runs[step.id]?.state === 'done') return last ? 'finish' : 'next';
+  if (s.lab.next === step.id || s.runs[step.id]) return 'run';
+  return 'reach';
+}
+
+/** Whether there is a backend to run anything on. @param {State} s */
+export const canRun = (s) => s.hello?.backend !== 'none' && s.lab?.state !== 'none';
+
+/** How a step stands: for the dots in the header. @param {State} s @param {LessonStep} step */
+export function standing(s, step) {
+  const run = s.runs[step.id];
+  if (run) return run.state === 'done' ? 'done' : 'failed';
+  return s.lab?.next === step.id ? 'next' : 'ahead';
+}
+
+/** The name of the node whose tables the drawer shows. @param {State} s */
+export function shownNode(s) {
+  const nodes = s.snapshot?.nodes ?? [];
+  if (nodes.some((n) => n.name === s.node)) return s.node;
+  return (nodes.find((n) => n.name === 'host') ?? nodes[0])?.name ?? '';
+}
+
+/** The header the Layers tab shows: the selected sighting's, or the journey's. @param {State} s */
+export function shownPacket(s) {
+  return s.packets.find((p) => p.seq === s.packet) ?? null;
+}

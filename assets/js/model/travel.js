@@ -1,0 +1,251 @@
+// The way of a packet over the stage: where each beat of a journey happens,
+// and the line from one beat to the next.
+
+/** @import { Beat } from './journey' */
+/** @import { Scene, Point, Box, Gate } from './scene' */
+
+/** @param {Scene} scene @param {string} id */
+export function gate(scene, id) {
+  return scene.lane?.gates.find((g) => g.id === id);
+}
+
+/** @param {Box} b @returns {Point} */
+export const centre = (b) => ({ x: b.x + b.w / 2, y: b.y + b.h / 2 });
+
+/**
+ * The gate of the lane at which a beat happens, if it happens there.
+ * @param {Scene} scene
+ * @param {Beat[]} list
+ * @param {number} i
+ * @returns {string}
+ */
+export function gateOf(scene, list, i) {
+  const b = list[i];
+  if (!b || b.node !== scene.main) return '';
+  const p = b.step.point;
+  if (p === 'conntrack') {
+    if (b.step.chain && gate(scene, b.step.chain)) return b.step.chain;
+    for (let k = i - 1; k >= 0 && list[k].hop === b.hop; k--) if (list[k].step.point !== 'conntrack') return gateOf(scene, list, k);
+    return 'PREROUTING';
+  }
+  if (p === 'route') {
+    for (let k = i - 1; k >= 0 && list[k].hop === b.hop; k--) {
+      if (['PREROUTING', 'rx'].includes(list[k].step.point)) return 'route';
+    }
+    return 'route-out';
+  }
+  if ((p === 'rx' || p === 'tx') && b.step.dev === 'lo') return 'lo';
+  return gate(scene, p) ? p : '';
+}
+
+/**
+ * @param {Scene} scene
+ * @param {Beat[]} list
+ * @param {number} i
+ * @returns {Point}
+ */
+export function spot(scene, list, i) {
+  const b = list[i];
+  if (!b) return { x: 0, y: 0 };
+  const at = gate(scene, gateOf(scene, list, i));
+  if (at) return at.shape === 'box' ? { x: at.x + at.w / 2, y: at.y - 1 } : at.id === 'route' ? { x: at.x + at.w / 2, y: at.y } : centre(at);
+  const dev = b.step.dev;
+  const bar = scene.bars.find((bar) => bar.node === b.node && bar.name === dev);
+  if (bar && b.step.point !== 'bridge') return { x: bar.x + bar.w / 2, y: bar.y };
+  if (b.step.point === 'bridge' && b.node === scene.main) {
+    const own = bar ?? barNear(scene, list, i);
+    if (own) return { x: own.x + own.w / 2, y: portNear(scene, list, i)?.y ?? own.y + 30 };
+  }
+  const port = scene.ports.find((p) => p.node === b.node && p.dev === dev);
+  if (port && (b.step.point === 'rx' || b.step.point === 'tx')) return { x: port.x, y: port.y };
+  const junction = scene.junctions.find((j) => j.key === b.node);
+  if (junction) return { x: junction.x, y: junction.y };
+  const room = scene.rooms.find((r) => r.key === b.node);
+  if (!room) return { x: scene.w / 2, y: scene.h - 30 };
+  const depth = { PREROUTING: 18, POSTROUTING: 18, route: 32, conntrack: 18 }[b.step.point] ?? 46;
+  const y = room.side === 'main' ? room.y + room.h - 40 : room.y + 20;
+  return { x: room.side === 'right' ? room.x + room.w - 64 + depth : room.x + room.w - depth, y };
+}
+
+/** @param {Scene} scene @param {Beat[]} list @param {number} i */
+function portNear(scene, list, i) {
+  for (const k of [i - 1, i + 1]) {
+    const b = list[k];
+    const port = b && b.hop === list[i].hop && scene.ports.find((p) => p.node === b.node && p.dev === b.step.dev);
+    if (port) return port;
+  }
+  return undefined;
+}
+
+/** @param {Scene} scene @param {Beat[]} list @param {number} i */
+function barNear(scene, list, i) {
+  for (const k of [i - 1, i + 1]) {
+    const b = list[k];
+    const bar = b && b.hop === list[i].hop && scene.bars.find((x) => x.node === b.node && x.name === b.step.dev);
+    if (bar) return bar;
+  }
+  return scene.bars[0];
+}
+
+/**
+ * The line from beat i-1 to beat i, as an SVG path.
+ * @param {Scene} scene
+ * @param {Beat[]} list
+ * @param {number} i
+ * @returns {string}
+ */
+export function leg(scene, list, i) {
+  const to = spot(scene, list, i);
+  if (i <= 0) return `M${to.x} ${to.y}L${to.x} ${to.y}`;
+  const from = spot(scene, list, i - 1);
+  const a = list[i - 1];
+  const b = list[i];
+  if (a.hop !== b.hop) {
+    const cable = along(scene, `${a.node}|${a.step.dev}`, `${b.node}|${b.step.dev}`);
+    return cable ?? straight(from, to);
+  }
+  const lane = scene.lane;
+  if (!lane || a.node !== scene.main) return straight(from, to);
+  const ga = gateOf(scene, list, i - 1);
+  const gb = gateOf(scene, list, i);
+  if (ga && gb && ga !== 'lo' && gb !== 'lo') return straight(from, to);
+  const corridor = lane.y + lane.h;
+  const centreX = lane.x + lane.w / 2;
+  if (!ga && gb) { // into the lane: at its left end, whichever door it came in by
+    const g = /** @type {Gate} */ (gate(scene, gb));
+    const entry = { x: g.x, y: g.y + g.h / 2 };
+    if (gb !== 'PREROUTING') return straight(from, to);
+    const x = lane.x - 6;
+    if (from.x < centreX) {
+      return `M${from.x} ${from.y}C${from.x} ${from.y - 44} ${x} ${corridor - 10} ${x} ${corridor - 40}C${x - 4} ${entry.y + 16} ${x} ${entry.y + 2} ${entry.x - 2} ${entry.y}L${to.x} ${to.y}`;
+    }
+    return rounded([from, { x: from.x, y: corridor + 14 }, { x, y: corridor + 14 }, { x, y: entry.y }, entry, to]);
+  }
+  if (ga && !gb) { // out of it: at its right end
+    const g = /** @type {Gate} */ (gate(scene, ga));
+    const exit = { x: g.x + g.w, y: g.y + g.h / 2 };
+    if (ga !== 'POSTROUTING' && ga !== 'OUTPUT') return straight(from, to);
+    const x = lane.x + lane.w + 8;
+    if (to.x >= centreX) {
+      return `M${from.x} ${from.y}L${exit.x} ${exit.y}C${x + 26} ${exit.y + 2} ${x + 8} ${corridor + 10} ${to.x} ${to.y - 16}L${to.x} ${to.y}`;
+    }
+    return rounded([from, exit, { x, y: exit.y }, { x, y: corridor + 26 }, { x: to.x, y: corridor + 26 }, to]);
+  }
+  if (gb === 'lo') {
+    const g = /** @type {Gate} */ (gate(scene, ga || 'POSTROUTING'));
+    const x = lane.x + lane.w + 8;
+    if (ga === 'lo') return straight(from, to);
+    return rounded([from, { x: g.x + g.w, y: g.y + g.h / 2 }, { x, y: g.y + g.h / 2 }, { x, y: corridor + 14 }, { x: to.x, y: corridor + 14 }, to]);
+  }
+  return straight(from, to);
+}
+
+/** @param {Point} a @param {Point} b */
+const straight = (a, b) => `M${a.x} ${a.y}L${b.x} ${b.y}`;
+
+/**
+ * A polyline with rounded corners.
+ * @param {Point[]} points
+ */
+export function rounded(points) {
+  const list = points.filter((p, i) => i === 0 || Math.hypot(p.x - points[i - 1].x, p.y - points[i - 1].y) > 0.5);
+  let d = `M${list[0].x} ${list[0].y}`;
+  for (let i = 1; i < list.length - 1; i++) {
+    const [p, q, s] = [list[i - 1], list[i], list[i + 1]];
+    const before = Math.hypot(q.x - p.x, q.y - p.y);
+    const after = Math.hypot(s.x - q.x, s.y - q.y);
+    const k = Math.min(16, before / 2, after / 2);
+    const a = { x: q.x - ((q.x - p.x) / before) * k, y: q.y - ((q.y - p.y) / before) * k };
+    const b = { x: q.x + ((s.x - q.x) / after) * k, y: q.y + ((s.y - q.y) / after) * k };
+    d += `L${a.x} ${a.y}Q${q.x} ${q.y} ${b.x} ${b.y}`;
+  }
+  const end = list[list.length - 1];
+  return `${d}L${end.x} ${end.y}`;
+}
+
+/**
+ * The way along cables between two ports, over one switch if need be.
+ * @param {Scene} scene
+ * @param {string} a
+ * @param {string} b
+ * @returns {string | undefined}
+ */
+function along(scene, a, b) {
+  const direct = scene.cables.find((c) => (c.a === a && c.b === b) || (c.a === b && c.b === a));
+  if (direct) return direct.a === a ? direct.d : reversed(direct.d);
+  const [one, two] = [scene.cables.find((c) => c.a === a || c.b === a), scene.cables.find((c) => c.a === b || c.b === b)];
+  if (!one || !two) return undefined;
+  const first = one.a === a ? one.d : reversed(one.d);
+  const second = two.b === b ? two.d : reversed(two.d);
+  return first + second.replace(/^M/, 'L');
+}
+
+/**
+ * The same path from its other end. Knows the commands that scene.js writes: M, C, L.
+ * @param {string} d
+ */
+export function reversed(d) {
+  const parts = [...d.matchAll(/([MCL])([^MCL]+)/g)].map(([, c, nums]) => ({ c, n: nums.trim().split(/[\s,]+/).map(Number) }));
+  let out = '';
+  for (let i = parts.length - 1; i >= 0; i--) {
+    const { c, n } = parts[i];
+    const [x, y] = n.slice(-2);
+    if (i === parts.length - 1) out = `M${x} ${y}`;
+    if (c === 'M') continue;
+    const [px, py] = parts[i - 1].n.slice(-2);
+    out += c === 'C' ? `C${n[2]} ${n[3]} ${n[0]} ${n[1]} ${px} ${py}` : `L${px} ${py}`;
+  }
+  return out;
+}
+
+/**
+ * Where the ticket goes: near the packet, over as little as possible.
+ * @param {Scene} scene
+ * @param {Point} dot
+ * @param {{ w: number, h: number }} size  of the ticket, in the scene's units
+ * @param {Point | null} before            where it was
+ * @returns {Point}
+ */
+export function placeTicket(scene, dot, size, before) {
+  const lane = scene.lane;
+  const under = lane ? lane.y + lane.h + 34 : scene.h / 2;
+  const candidates = [
+    ...(before ? [before] : []),
+    { x: dot.x + 24, y: dot.y - size.h / 2 },
+    { x: dot.x - 24 - size.w, y: dot.y - size.h / 2 },
+    { x: dot.x - size.w / 2, y: dot.y + 26 },
+    { x: dot.x - size.w / 2, y: dot.y - 26 - size.h },
+    { x: dot.x - size.w / 2, y: under },
+    { x: scene.w / 2 - size.w / 2, y: under },
+    { x: scene.w / 2 - size.w / 2 - 20, y: scene.h - size.h - 60 },
+  ];
+  /** @type {{ box: Box, weight: number }[]} */
+  const solid = [
+    ...(lane ? [{ box: lane, weight: 3 }] : []),
+    ...scene.bars.map((b) => ({ box: { x: b.x, y: b.y - 4, w: b.w + 100, h: b.h + 8 }, weight: 1.5 })),
+    ...scene.rooms.filter((r) => r.side !== 'main').map((r) => ({ box: r, weight: 2 })),
+    ...scene.ports.filter((p) => p.shape !== 'none').map((p) => ({ box: { x: p.x - p.w / 2 - (p.shape === 'chip' && p.side === 'right' ? 110 : 0), y: p.y - 18, w: p.w + 110, h: 36 }, weight: 2 })),
+  ];
+  let best = candidates[0];
+  let bestScore = Infinity;
+  for (const [i, c] of candidates.entries()) {
+    const x = Math.max(8, Math.min(scene.w - size.w - 8, c.x));
+    const y = Math.max(8, Math.min(scene.h - size.h - 8, c.y));
+    const box = { x, y, w: size.w, h: size.h };
+    let score = i * 40;
+    for (const s of solid) score += overlap(box, s.box) * s.weight;
+    const near = { x: dot.x - 16, y: dot.y - 16, w: 32, h: 32 };
+    score += overlap(box, near) * 60;
+    const away = Math.hypot(Math.max(x - dot.x, 0, dot.x - x - size.w), Math.max(y - dot.y, 0, dot.y - y - size.h));
+    score += Math.max(0, away - 24) * 12;
+    if (score < bestScore) [best, bestScore] = [{ x, y }, score];
+  }
+  return best;
+}
+
+/** The area two boxes share. @param {Box} a @param {Box} b */
+export function overlap(a, b) {
+  const w = Math.min(a.x + a.w, b.x + b.w) - Math.max(a.x, b.x);
+  const h = Math.min(a.y + a.h, b.y + b.h) - Math.max(a.y, b.y);
+  return w > 0 && h > 0 ? w * h : 0;
+}

@@ -1,0 +1,59 @@
+import { html, useEffect, useState } from '../../vendor/htm-preact.js';
+import { languages, localized } from '../model/i18n.js';
+import { stepsOf, standing } from '../model/state.js';
+import { usePage } from './context.js';
+
+export function Header() {
+  const { s, c, t } = usePage();
+  const steps = stepsOf(s);
+  const title = localized(s.lang, s.lesson?.title);
+  return html`<header class="top">
+    <a class="logo" href="/" aria-label=${t('home')}>veth<i>lab</i></a>
+    ${title && html`<span class="crumb"><span class="nth">${t('step.of', { n: s.view + 1, total: steps.length })}</span> <b>${title}</b></span>`}
+    ${steps.length > 0 && html`<nav class="dots" aria-label=${t('steps')}>
+      ${steps.map((step, i) => {
+        const how = standing(s, step);
+        const name = `${i + 1}. ${localized(s.lang, step.title) ?? step.id}`;
+        return html`<button key=${step.id} type="button" class=${`dot ${how}`} title=${name} aria-label=${`${name} (${t(`standing.${how}`)})`}
+          aria-current=${i === s.view ? 'step' : undefined} onClick=${() => c.view(i)}></button>`;
+      })}
+    </nav>`}
+    <span class="right">
+      ${s.lesson && html`<${LabTag} />`}
+      <span class="seg" role="group" aria-label=${t('language')}>
+        ${languages.map((l) => html`<button key=${l.lang} type="button" lang=${l.lang} aria-pressed=${String(s.lang === l.lang)} title=${l.name} onClick=${() => c.speak(l.lang)}>${l.label}</button>`)}
+      </span>
+      <button type="button" class="btn small" aria-label=${t('help')} title=${t('help')} onClick=${() => c.help(true)}>?</button>
+    </span>
+  </header>`;
+}
+
+function LabTag() {
+  const { s, t } = usePage();
+  const seconds = useCountdown(s.conn === 'lost' ? s.retryAt : 0);
+  if (s.conn === 'lost') return html`<span class="tag warn">○ ${t('conn.lost', { n: seconds })}</span>`;
+  if (s.hello?.backend === 'none') return html`<span class="tag bad" title=${s.hello.reason}>✕ ${t('lab.none')}</span>`;
+  if (!s.lab) return html`<span class="tag wait"><i class="spin"></i> ${t('conn.connecting')}</span>`;
+  const id = s.lab.id;
+  switch (s.lab.state) {
+    case 'lost': return html`<span class="tag bad">✕ ${t('lab.lost', { id })}</span>`;
+    case 'none': return html`<span class="tag bad">✕ ${t('lab.none')}</span>`;
+    case 'starting': return html`<span class="tag wait"><i class="spin"></i> ${t('lab.starting')}</span>`;
+    case 'rebuilding': return html`<span class="tag wait"><i class="spin"></i> ${t('lab.rebuilding', { id })}</span>`;
+  }
+  const nodes = (s.snapshot?.nodes ?? []).filter((n) => n.kind !== 'switch').length;
+  return html`<span class="tag" title=${s.lab.variant ? t('lab.variant', { variant: s.lab.variant }) : undefined}>
+    ${s.lab.state === 'running' || s.busy ? html`<i class="spin"></i>` : '●'} ${t('lab.ready', { id, nodes })}
+  </span>`;
+}
+
+/** Whole seconds until a moment. @param {number} at */
+function useCountdown(at) {
+  const [, tick] = useState(0);
+  useEffect(() => {
+    if (!at) return;
+    const timer = setInterval(() => tick((n) => n + 1), 500);
+    return () => clearInterval(timer);
+  }, [at]);
+  return Math.max(0, Math.ceil((at - Date.now()) / 1000));
+}

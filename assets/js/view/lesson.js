@@ -1,0 +1,160 @@
+// The left column: what to do, what to expect, what came of it.
+
+import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
+import { localized } from '../model/i18n.js';
+import { currentRun, currentStep, primary, canRun, stepsOf, currentBeats } from '../model/state.js';
+import { usePage } from './context.js';
+import { CommandLine, Kbd, Label, Prose } from './text.js';
+
+/** @import { Command, Line, LessonStep, StepRun } from '../protocol' */
+
+export function LessonColumn() {
+  const { s, c, t } = usePage();
+  const step = currentStep(s);
+  const box = /** @type {{ current: HTMLElement | null }} */ (useRef(null));
+  useEffect(() => { box.current?.scrollTo(0, 0); }, [s.view, s.lesson?.id]);
+  const run = currentRun(s);
+  const seenRun = useRef('');
+  useEffect(() => {
+    // bring what the kernel says into view when a run ends
+    const key = run ? `${run.id} ${run.state}` : '';
+    if (key && key !== seenRun.current && step?.id === run?.id) {
+      const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
+      box.current?.querySelector('.outcome')?.scrollIntoView({ block: 'nearest', behavior: smooth ? 'smooth' : 'auto' });
+    }
+    seenRun.current = key;
+  }, [run]);
+  if (!step) return html`<section class="lesson" aria-label=${t('lesson')}><p class="lead">${t('loading')}</p></section>`;
+  return html`<section class="lesson" aria-label=${t('lesson')}>
+    <div class="scroll" ref=${box} tabindex="-1">
+      <h1>${s.view + 1}. ${localized(s.lang, step.title)}</h1>
+      ${s.view === 0 && html`<${Prose} docs=${s.lesson?.intro} class="intro" />`}
+      <${Prose} docs=${step.prose} class="lead" />
+      ${!canRun(s) && (step.commands ?? []).length > 0 && html`<${NoKernel} />`}
+      ${step.predict && html`<${Question} step=${step} run=${run} />`}
+      ${(step.commands ?? []).length > 0 && html`<${Commands} lines=${step.commands ?? []} step=${step} run=${run} />`}
+      ${run && html`<div class="outcome">
+        <${Verdict} step=${step} run=${run} />
+        <${Prose} docs=${step.after} class="after" />
+        <${Checks} run=${run} />
+      </div>`}
+    </div>
+    <${Actions} />
+    <p class="seed">${t('seed.before')} <${Kbd} k="T" /> ${t('seed.after')}</p>
+  </section>`;
+}
+
+function NoKernel() {
+  const { s, t } = usePage();
+  return html`<div class="note bad" role="note">
+    <b>${t('nokernel.title')}</b>
+    ${s.hello?.reason && html`<p>${s.hello.reason}</p>`}
+    ${s.hello?.fix && html`<p>${t('nokernel.fix')} <code>${s.hello.fix}</code></p>`}
+    <p>${t('nokernel.read')}</p>
+  </div>`;
+}
+
+/** @param {{ lines: Line[], step: LessonStep, run: StepRun | undefined }} props */
+function Commands({ lines, step, run }) {
+  const { s, t } = usePage();
+  const running = s.running?.step === step.id ? s.running : null;
+  const done = run ? (run.commands ?? []) : running || s.busy === 'run' || s.busy === 'again' ? s.output : [];
+  return html`<ol class="cmd" aria-label=${t('commands')}>
+    ${lines.map((line, i) => {
+      const result = done.find((d) => d.index === i);
+      const now = running?.index === i && !result;
+      return html`<li key=${`${step.id} ${i}`} class=${now ? 'now' : undefined}>
+        <span class="line">${now && html`<i class="spin" aria-label=${t('running')}></i>`}<${CommandLine} node=${line.node} text=${line.text} /></span>
+        ${result && html`<${Output} result=${result} />`}
+      </li>`;
+    })}
+    ${running && html`<li class="progress">${t('command.of', { n: running.index + 1, total: running.total })}</li>`}
+  </ol>`;
+}
+
+/** What a command printed: short ones open, long ones folded. @param {{ result: Command }} props */
+export function Output({ result }) {
+  const { t } = usePage();
+  const text = [result.stdout, result.stderr].filter(Boolean).map((x) => String(x).replace(/\n$/, '')).join('\n');
+  const status = result.status !== 0 && html`<span class="status">${t('status', { n: result.status })}</span>`;
+  if (!text) return status ? html`<div class="out">${status}</div>` : null;
+  const count = text.split('\n').length;
+  return html`<details class="out" open=${count <= 4 || (result.status !== 0 && count <= 8)}>
+    <summary>${t('output', { n: count })}${status}</summary>
+    <pre tabindex="0">${text}</pre>
+  </details>`;
+}
+
+/** @param {{ step: LessonStep, run: StepRun | undefined }} props */
+function Question({ step, run }) {
+  const { s, c, t } = usePage();
+  const p = step.predict;
+  if (!p) return null;
+  const guess = run?.guess || s.guesses[step.id] || '';
+  const open = !run && !s.running;
+  return html`<section class="ask" aria-labelledby="question">
+    <h2 id="question"><span class="pre">${t('predict')}</span> <${Label} text=${localized(s.lang, p.question)} /></h2>
+    <div role="group" aria-labelledby="question">
+    ${p.options.map((o, i) => {
+      const right = run?.answer === o.id;
+      const wrong = Boolean(run?.answer) && !right && guess === o.id;
+      const mark = right ? '✓' : wrong ? '✗' : '';
+      return html`<button key=${o.id} type="button" disabled=${!open} aria-pressed=${String(guess === o.id)}
+        class=${`opt ${right ? 'y' : wrong ? 'x' : ''}`} onClick=${() => c.guess(o.id)}>
+        <i aria-hidden="true">${mark}</i>
+        <span class="what"><${Label} text=${localized(s.lang, o.label)} /></span>
+        ${open && html`<${Kbd} k=${i + 1} />`}
+        ${(right || wrong) && html`<span class="sr">${t(right ? 'option.right' : 'option.wrong')}</span>`}
+      </button>`;
+    })}
+    </div>
+    ${open && html`<p class="hint">${guess ? t('predict.taken') : t('predict.skip')}</p>`}
+  </section>`;
+}
+
+/** @param {{ step: LessonStep, run: StepRun }} props */
+function Verdict({ step, run }) {
+  const { s, t } = usePage();
+  if (!step.predict) return null;
+  const right = step.predict.options.find((o) => o.id === run.answer);
+  const chosen = step.predict.options.find((o) => o.id === (run.guess || s.guesses[step.id]));
+  if (!run.answer && !run.observed) return html`<div class="verdict none">${t('verdict.none')}</div>`;
+  return html`<div class="verdict">
+    <p><b>${t('verdict')} <${Label} text=${run.observed || localized(s.lang, right?.label)} />${t('verdict.stop')}</b>${' '}
+      ${chosen && (chosen.id === run.answer ? t('verdict.right') : t('verdict.wrong'))}</p>
+    ${chosen && chosen.id !== run.answer && chosen.why && html`<div class="mis"><p class="you">${t('verdict.you')} <${Label} text=${localized(s.lang, chosen.label)} /></p><${Prose} docs=${chosen.why} /></div>`}
+    ${right?.why && html`<${Prose} docs=${right.why} />`}
+  </div>`;
+}
+
+/** @param {{ run: StepRun }} props */
+function Checks({ run }) {
+  const { t } = usePage();
+  const list = run.checks ?? [];
+  if (!list.length && run.state === 'done') return null;
+  const held = list.filter((k) => k.ok).length;
+  return html`<details class="checks" open=${held < list.length}>
+    <summary>${held === list.length ? '✓' : '✗'} ${t('checks', { n: held, total: list.length })}</summary>
+    <ul>${list.map((k) => html`<li class=${k.ok ? 'ok' : 'no'}><span aria-hidden="true">${k.ok ? '✓' : '✗'}</span>
+      <span><span class="sr">${t(k.ok ? 'check.ok' : 'check.no')}</span><${Label} text=${k.text} />${!k.ok && k.got && html` <span class="got">${t('check.got', { got: k.got })}</span>`}</span></li>`)}</ul>
+    ${run.state !== 'done' && html`<p class="hint">${t(`run.${run.state}`)}</p>`}
+  </details>`;
+}
+
+function Actions() {
+  const { s, c, t } = usePage();
+  const what = primary(s);
+  const step = currentStep(s);
+  const run = currentRun(s);
+  const waiting = what === 'wait';
+  const labels = { run: run ? 'act.retry' : 'act.run', next: 'act.next', reach: 'act.reach', finish: 'act.finish', wait: 'act.wait', none: 'act.none' };
+  const inJourney = currentBeats(s).length > 0 && s.beat < currentBeats(s).length - 1;
+  return html`<div class="actions">
+    ${what === 'finish' || what === 'none' ? html`<span class="finished">${t(labels[what])}</span>`
+      : html`<button type="button" class="btn p" disabled=${waiting} onClick=${c.primary}>${waiting && html`<i class="spin"></i>`}${t(labels[what])} <${Kbd} k=${inJourney ? '⏎' : '→'} /></button>`}
+    ${s.running ? html`<button type="button" class="btn" onClick=${c.stop}>${t('act.stop')}</button>`
+      : html`<button type="button" class="btn" disabled=${waiting || (!run && s.view === 0)} onClick=${c.undo}>${t(run && canRun(s) ? 'act.undo' : 'act.back')} <${Kbd} k="←" /></button>`}
+    ${run && canRun(s) && html`<button type="button" class="btn" disabled=${waiting} onClick=${c.again}>${t('act.again')} <${Kbd} k="R" /></button>`}
+  </div>`;
+}
+

@@ -1,0 +1,41 @@
+// The ticket that travels with a packet: what it says on the envelope, what
+// just changed, and why.
+
+import { html } from '../../vendor/htm-preact.js';
+import { endpoint, lost, proof, reason, sinceStart, why } from '../model/journey.js';
+import { currentTrace } from '../model/state.js';
+import { usePage } from './context.js';
+import { Address, Coloured } from './text.js';
+
+/** @import { Beat } from '../model/journey' */
+
+/** @param {{ list: Beat[], beat: Beat, boxRef: { current: HTMLElement | null } }} props */
+export function Ticket({ list, beat, boxRef }) {
+  const { s, t } = usePage();
+  const trace = currentTrace(s);
+  if (!trace) return null;
+  const before = list[beat.index - 1]?.after ?? beat.before;
+  const { after } = beat;
+  const arp = after.proto === 'arp';
+  const explained = beat.step.evidence === 'explained' || beat.step.evidence === 'simulated';
+  return html`<div class=${`ticket ${beat.last ? (lost(trace) ? 'bad' : 'good') : ''}`} ref=${boxRef} role="group" aria-label=${t('ticket')}>
+    <div class="hd"><b>${trace.summary}</b><span>${t('ticket.step', { n: beat.index + 1, total: list.length })}${beat.step.timed ? ` · ${sinceStart(beat.step.at)}` : ''}</span></div>
+    <dl>
+      <dt>${t(arp ? 'field.asker' : 'field.src')}</dt><dd><${Change} was=${endpoint(beat.before, 'src')} is=${endpoint(after, 'src')} /></dd>
+      <dt>${t(arp ? 'field.asked' : 'field.dst')}</dt><dd><${Change} was=${endpoint(beat.before, 'dst')} is=${endpoint(after, 'dst')} /></dd>
+      ${arp && after.arpMAC && html`<dt>MAC</dt><dd class="plain">${after.arpMAC}</dd>`}
+      ${!arp && after.ttl !== undefined && html`<dt>TTL</dt><dd><span class="addr wash">${after.ttl}${before.ttl !== undefined && before.ttl !== after.ttl ? html`<span class="was"> ${t('was', { ttl: before.ttl })}</span>` : ''}</span></dd>`}
+      <dt>${t('field.where')}</dt><dd class="plain">${beat.node} · ${t(`point.${beat.step.point}`)}${beat.step.dev && beat.step.point !== 'route' ? ` ${beat.step.dev}` : ''}</dd>
+      <dt>${t('field.why')}</dt><dd class=${`why ${beat.rewrite ? 'hot' : ''}`}><${Coloured} text=${why(beat, s.lang)} />${explained && html` <span class="ev explained">${t(`ev.${beat.step.evidence}`)}</span>`}</dd>
+    </dl>
+    ${beat.last && html`<div class="end"><b>${lost(trace) ? '✕ ' : '✓ '}<${Coloured} text=${reason(trace, s.lang)} /></b>
+      <span class="proof">${proof(trace, s.lang)}</span></div>`}
+  </div>`;
+}
+
+/** @param {{ was: string, is: string }} props */
+function Change({ was, is }) {
+  if (!is) return html`<span class="plain">–</span>`;
+  if (!was || was === is) return html`<${Address} of=${is} />`;
+  return html`<span class="flip"><${Address} of=${was} old /><span aria-hidden="true">→</span><${Address} of=${is} /></span>`;
+}
