@@ -267,6 +267,14 @@ func (w *wrongs) item(i int) *wrongs {
 	return w
 }
 
+// length is how many elements a list has.
+func (w *wrongs) length() int {
+	if s, ok := w.node.(*ast.SequenceNode); ok {
+		return len(s.Values)
+	}
+	return 0
+}
+
 func entries(n ast.Node) []*ast.MappingValueNode {
 	switch n := n.(type) {
 	case *ast.MappingNode:

@@ -1,0 +1,5 @@
+package lessons
+
+import "io"
+
+func WriteScript(w io.Writer, l *Lesson, lang string) error { return nil }
