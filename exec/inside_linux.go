@@ -41,9 +41,8 @@ type inside struct {
 	asm     *capture.Assembler
 	iptables
 
-	apply    sync.Mutex   // one operation at a time
-	scan     sync.Mutex   // one look for namespaces at a time
-	children sync.RWMutex // held while a child starts; see reap
+	apply sync.Mutex // one operation at a time
+	scan  sync.Mutex // one look for namespaces at a time
 
 	mu       sync.Mutex
 	nodes    []*node // in the order they came to be
@@ -368,7 +367,7 @@ func (in *inside) touch(n *node) {
 func (in *inside) tick() {
 	for i := 0; ; i++ {
 		time.Sleep(5 * time.Millisecond)
-		in.asm.Flush(time.Now(), false)
+		in.flush()
 		if i%100 == 0 {
 			var lost uint64
 			for _, n := range in.all() {
@@ -397,15 +396,21 @@ func (in *inside) follow() {
 	}
 }
 
+// flush ends the journeys that went quiet. The sockets are read first, so that
+// nothing that has queued is missing; it reports how many are still under way.
+func (in *inside) flush() int {
+	for _, n := range in.all() {
+		n.drain()
+	}
+	return in.asm.Flush(time.Now(), false)
+}
+
 // settle waits until all that the last operation caused has been seen: the
 // sockets are empty and no journey is under way.
 func (in *inside) settle(ctx context.Context) {
 	const most = 300 * time.Millisecond // traffic that never stops is not waited for
 	for deadline := time.Now().Add(most); ; {
-		for _, n := range in.all() {
-			n.drain()
-		}
-		if in.asm.Flush(time.Now(), false) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
+		if in.flush() == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)

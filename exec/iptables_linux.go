@@ -28,6 +28,8 @@ type iptables struct {
 // find looks for the machine's iptables; it fails when there is none.
 func (t *iptables) find() (*gipt.IPTables, error) {
 	t.once.Do(func() {
+		children.RLock()
+		defer children.RUnlock()
 		if t.ipt, t.err = gipt.New(gipt.Timeout(5)); t.err != nil {
 			return
 		}
@@ -49,6 +51,8 @@ func (t *iptables) apply(n *node, o op.Op) (op.Result, error) {
 	if err != nil {
 		return failed(&op.Failure{What: op.NoTool, Name: "iptables"}), nil
 	}
+	children.RLock() // go-iptables starts iptables; see reap
+	defer children.RUnlock()
 	err = n.enter(func() error {
 		switch o := o.(type) {
 		case op.RuleAppend:
@@ -114,7 +118,9 @@ func (in *inside) readTables(n *node) []state.Table {
 	err := n.enter(func() error {
 		cmd := osexec.Command("iptables-save", "-c")
 		cmd.Stdout = &out
-		return in.start(cmd, cmd.Run)
+		children.RLock()
+		defer children.RUnlock()
+		return cmd.Run()
 	})
 	n.mu.Lock()
 	defer n.mu.Unlock()

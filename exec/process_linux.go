@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -55,7 +56,7 @@ func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string)
 	out, errs := &capped{}, &capped{}
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.WaitDelay = 200 * time.Millisecond // a child left behind may hold the pipes open
-	err := n.enter(func() error { return in.start(cmd, cmd.Start) })
+	err := n.enter(func() error { return in.start(cmd) })
 	if err != nil {
 		return op.Result{}, fmt.Errorf("start %s: %w", argv[0], err)
 	}
@@ -113,20 +114,21 @@ func (c *capped) String() string {
 	return c.Buffer.String()
 }
 
-// start starts a child that somebody waits for. run is cmd.Start or cmd.Run.
-func (in *inside) start(cmd *osexec.Cmd, run func() error) error {
-	in.children.RLock()
-	defer in.children.RUnlock()
-	err := run()
-	if cmd.Process != nil {
-		in.mu.Lock()
-		in.started[cmd.Process.Pid] = true
-		if cmd.ProcessState != nil {
-			delete(in.started, cmd.Process.Pid)
-		}
-		in.mu.Unlock()
+// children is held for reading while a child starts or, when nothing else
+// remembers it, lives; see reap.
+var children sync.RWMutex
+
+// start starts a child and remembers that somebody waits for it.
+func (in *inside) start(cmd *osexec.Cmd) error {
+	children.RLock()
+	defer children.RUnlock()
+	if err := cmd.Start(); err != nil {
+		return err
 	}
-	return err
+	in.mu.Lock()
+	in.started[cmd.Process.Pid] = true
+	in.mu.Unlock()
+	return nil
 }
 
 // waited says that a child was waited for.
@@ -142,14 +144,14 @@ func (in *inside) reap() {
 	sig := make(chan os.Signal, 1)
 	signal.Notify(sig, unix.SIGCHLD)
 	for range sig {
-		in.children.Lock() // no child is between its start and its entry in started
+		children.Lock() // no child is between its start and its entry in started
 		stat, err := filepath.Glob("/proc/[0-9]*/stat")
 		if err == nil {
 			for _, f := range stat {
 				in.reapIfOrphan(f)
 			}
 		}
-		in.children.Unlock()
+		children.Unlock()
 	}
 }
 
@@ -188,7 +190,7 @@ func (in *inside) background(n *node, role string, argv, env []string) (op.Resul
 	}
 	defer r.Close()
 	cmd.ExtraFiles = []*os.File{w}
-	err = n.enter(func() error { return in.start(cmd, cmd.Start) })
+	err = n.enter(func() error { return in.start(cmd) })
 	w.Close()
 	if err != nil {
 		return op.Result{}, err

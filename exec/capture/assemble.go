@@ -389,6 +389,13 @@ func (b *builder) bridge(p *pass, n *state.Node, bridge string, up bool, rx []Si
 // route writes the routing decision down. dev is the way out that the next
 // hook saw; empty means the packet was for the node itself.
 func (b *builder) route(node string, n *state.Node, h trace.Header, dev string) {
+	// The next hook saw the header after the decision (a forwarded packet's TTL
+	// is one less by then); what was decided on is what the step before saw.
+	if k := len(b.hops) - 1; k >= 0 && b.hops[k].Node == node {
+		if prev := b.hops[k].Steps[len(b.hops[k].Steps)-1].After; !rewritten(prev, h) {
+			h = prev
+		}
+	}
 	s := trace.Step{Point: trace.RouteStep, Dev: dev, Verdict: trace.Forwards, Before: h, After: h, Evidence: trace.Reported}
 	switch {
 	case dev == "":

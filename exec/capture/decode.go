@@ -94,7 +94,8 @@ func (d *Decoder) header() (h trace.Header, k Key, payload []byte, ok bool) {
 			h.Src, _ = netip.AddrFromSlice(d.ip.SrcIP)
 			h.Dst, _ = netip.AddrFromSlice(d.ip.DstIP)
 			h.TTL, h.ID, h.Len = d.ip.TTL, d.ip.Id, int(d.ip.Length)
-			h.Proto, ok = strconv.Itoa(int(d.ip.Protocol)), true
+			// IGMP is the kernel's own housekeeping of multicast, and no lesson's.
+			h.Proto, ok = strconv.Itoa(int(d.ip.Protocol)), d.ip.Protocol != layers.IPProtocolIGMP
 			mix(uint64(d.ip.Id), uint64(d.ip.Length), uint64(d.ip.Protocol), uint64(d.ip.FragOffset))
 		case layers.LayerTypeICMPv4:
 			h.Proto = "icmp"

@@ -130,12 +130,9 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 	b.append(t, s)
 	if (asks || opens) && !n.LocalAddr(h.Src) {
 		if r := n.Lookup(h.Src); r == nil || r.Type != "unicast" {
-			back := h
-			back.Src, back.Dst, back.SrcPort, back.DstPort = h.Dst, h.Src, h.DstPort, h.SrcPort
 			set(trace.NoWayBack, trace.Explained, trace.CodeNoWayBack, "dst", h.Src.String())
-			t.Hops[len(t.Hops)-1].Steps[len(t.Hops[len(t.Hops)-1].Steps)-1].After = back
-			b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: back, After: back, Evidence: trace.Explained,
-				Note: "no route to " + h.Src.String()})
+			b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
+				Note: "the answer has no route to " + h.Src.String()})
 		}
 	}
 }

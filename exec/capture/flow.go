@@ -71,11 +71,11 @@ func newFlow(e end) *flow {
 // began it.
 func (f flows) of(h trace.Header, at int64) (id string, reply bool) {
 	e := endOf(h)
-	if h.Proto == "arp" && h.ARPOp == "reply" {
-		if fl := f[e.reversed()]; fl != nil {
-			return fl.id, true
+	if h.Proto == "arp" {
+		if h.ARPOp == "reply" {
+			return newFlow(e.reversed()).id, true
 		}
-		return newFlow(e).id, true
+		return newFlow(e).id, false
 	}
 	if fl := f[e]; fl != nil && (fl.used == 0 || at-fl.used < flowAge) {
 		fl.used = at

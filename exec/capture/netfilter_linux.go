@@ -318,6 +318,9 @@ func (n *Netfilter) traced(attrs []byte) {
 	}
 	switch kind {
 	case typeRule:
+		if handle == 0 {
+			return // the end of a chain, which the policy's message tells of
+		}
 		h.Rule = n.number(h.Table, h.Chain, handle)
 		h.RuleText = ruleText(n.on.Tables(), h.Table, h.Chain, h.Rule)
 		h.Verdict = verdict(code, h.RuleText)
