@@ -25,6 +25,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"vethlab/sim/op"
 )
@@ -38,6 +39,7 @@ type Command struct {
 	enter string   // what named the node: "ip netns exec", "ip -n", "nsenter"
 	argv  []string // the tool's words, for its sentences
 	quiet bool     // sysctl -q
+	depth int      // how many wrappers (sudo, ip netns exec) it came out of
 }
 
 // UsageError is a refusal that needs no lab: what the tool prints when it does
@@ -87,12 +89,13 @@ func parse(argv []string, depth int) (Command, error) {
 	if len(argv) == 0 {
 		return Command{}, usage(127, "bash: no command")
 	}
-	c := Command{Tool: argv[0], argv: argv}
+	c := Command{Tool: argv[0], argv: argv, depth: depth}
 	name := argv[0]
 	if dir, base := path.Split(name); slices.Contains(sbin, dir) {
 		name = base
 	}
-	if p := tools[name]; p != nil && depth < 8 {
+	text := !slices.ContainsFunc(argv, func(a string) bool { return !utf8.ValidString(a) || strings.ContainsRune(a, 0) })
+	if p := tools[name]; p != nil && depth < maxDepth && text {
 		c.Tool = name
 		o, err := p(&c, argv[1:])
 		if err != nil {
@@ -108,11 +111,13 @@ func parse(argv []string, depth int) (Command, error) {
 	return c, nil
 }
 
+const maxDepth = 8
+
 var sbin = []string{"/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"}
 
 // inner makes c what the command in argv is, run in a node (or, for sudo, here).
 func (c *Command) inner(node, enter string, argv []string) (op.Op, error) {
-	in, err := parse(argv, strings.Count(c.enter, "\x00")+1)
+	in, err := parse(argv, c.depth+1)
 	if in.Node != "" && node != "" {
 		return nil, nil // a node within a node: the machine's own tools know what that means
 	}

@@ -47,6 +47,9 @@ func (c Command) words(f *op.Failure) (text string, status int) {
 		}
 		return "bash: " + c.argv[0] + ": command not found", 127
 	}
+	if _, ok := c.Op.(op.Tool); ok {
+		return c.argv[0] + ": " + plain(f), 1
+	}
 	switch c.Tool {
 	case "ip":
 		return c.ipFailure(f)

@@ -262,7 +262,7 @@ func parseLinkSet(args []string) (op.Op, error) {
 		case word == "mtu":
 			if len(w.args) > 0 {
 				if _, err := strconv.ParseUint(w.args[0], 0, 32); err != nil {
-					return nil, usage(255, `Error: argument "%s" is wrong: Invalid "mtu" value`, w.args[0])
+					return nil, usage(255, "Error: argument \"%s\" is wrong: Invalid \"mtu\" value\n", w.args[0])
 				}
 			}
 			w.int(&o.MTU, 1, 1<<31-1)
@@ -391,7 +391,7 @@ func parseIPRoute(args []string) (r op.Route, ok bool, err error) {
 		case "metric", "priority", "preference":
 			if len(w.args) > 0 {
 				if _, perr := strconv.ParseUint(w.args[0], 0, 32); perr != nil {
-					return r, false, usage(255, `Error: argument "%s" is wrong: "metric" value is invalid`, w.args[0])
+					return r, false, usage(255, "Error: argument \"%s\" is wrong: \"metric\" value is invalid\n", w.args[0])
 				}
 			}
 			w.int(&r.Metric, 1, 1<<31-1)
@@ -441,7 +441,7 @@ var tables = map[string]string{"main": "254", "local": "255", "default": "253"}
 
 // ipFailure: rtnl_talk prints the kernel's extended ack as "Error: …", its
 // errno as "RTNETLINK answers: …" (lib/libnetlink.c); names are looked up
-// before the kernel is asked.
+// before the kernel is asked. (The empty line after "… is wrong: …" is ip's own.)
 func (c Command) ipFailure(f *op.Failure) (string, int) {
 	switch f.What {
 	case op.NoDevice:
@@ -450,7 +450,7 @@ func (c Command) ipFailure(f *op.Failure) (string, int) {
 			return `Device "` + f.Name + `" does not exist.`, 1
 		case op.LinkSet:
 			if f.Name == o.Master && f.Name != o.Name {
-				return `Error: argument "` + f.Name + `" is wrong: Device does not exist`, 255
+				return `Error: argument "` + f.Name + `" is wrong: Device does not exist` + "\n", 255
 			}
 		case op.LinkAdd:
 			if o.Kind == "vxlan" {
@@ -464,7 +464,7 @@ func (c Command) ipFailure(f *op.Failure) (string, int) {
 		if _, ok := c.Op.(op.NetnsDel); ok {
 			return `Cannot remove namespace file "/run/netns/` + f.Name + `": No such file or directory`, 1
 		}
-		return `Error: argument "` + f.Name + `" is wrong: Invalid "netns" value`, 255
+		return `Error: argument "` + f.Name + `" is wrong: Invalid "netns" value` + "\n", 255
 	}
 	if f.Message != "" {
 		return "Error: " + strings.TrimSuffix(f.Message, ".") + ".", 2

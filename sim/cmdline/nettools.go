@@ -18,7 +18,7 @@ func parseIfconfig(_ *Command, args []string) (op.Op, error) {
 }
 
 func (c Command) ifconfigFailure(f *op.Failure) (string, int) {
-	name := c.Op.(op.LinkSet).Name
+	name := c.argv[1]
 	if f.What == op.NoDevice || f.Errno == enodev {
 		return name + ": ERROR while getting interface flags: No such device", 255
 	}
