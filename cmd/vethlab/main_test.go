@@ -62,7 +62,7 @@ func users() []user {
 	return []user{{"unprivileged", nil}}
 }
 
-// serveAs starts a server on a free port, and waits until it says where it is.
+// serveAs starts a server of a user on a free port.
 func serveAs(t *testing.T, u user) *server {
 	t.Helper()
 	tmp, err := os.MkdirTemp("", "vethlab-test-")
@@ -75,10 +75,19 @@ func serveAs(t *testing.T, u user) *server {
 			t.Fatal(err)
 		}
 	}
-	s := &server{cmd: vethlab("serve", "--listen", "127.0.0.1:0", "--backend", "kernel"), tmp: tmp, gone: make(chan struct{})}
-	s.cmd.Dir = "/"
-	s.cmd.Env = append(s.cmd.Env, "TMPDIR="+tmp, "HOME="+tmp)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.cred}
+	cmd := vethlab("serve", "--listen", "127.0.0.1:0", "--backend", "kernel")
+	cmd.Dir = "/"
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp, "HOME="+tmp)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.cred}
+	s := startServer(t, cmd)
+	s.tmp = tmp
+	return s
+}
+
+// startServer runs cmd, a `vethlab serve`, and waits until it says where it is.
+func startServer(t *testing.T, cmd *osexec.Cmd) *server {
+	t.Helper()
+	s := &server{cmd: cmd, gone: make(chan struct{})}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

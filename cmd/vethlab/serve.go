@@ -121,9 +121,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	go func() { failed <- hs.Serve(ln) }()
 	if *open {
-		if err := osexec.Command("xdg-open", address).Start(); err != nil {
-			fmt.Fprintf(stderr, "The browser could not be opened (%v): open %s yourself.\n", err, address)
-		}
+		browser := osexec.Command("xdg-open", address)
+		go func() {
+			if err := browser.Run(); err != nil && ctx.Err() == nil {
+				fmt.Fprintf(stderr, "The browser could not be opened (xdg-open: %v): open %s yourself.\n", err, address)
+			}
+		}()
 	}
 
 	status := 0
