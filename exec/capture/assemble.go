@@ -475,7 +475,7 @@ func (b *builder) entry(node string, headers ...trace.Header) string {
 	if n := b.view.Node(node); n != nil {
 		for _, c := range n.Conns {
 			for _, h := range headers {
-				if c.Proto == h.Proto && (matches(c.Orig, h) || matches(c.Reply, h)) {
+				if matches(c, h) {
 					return connText(c)
 				}
 			}
@@ -484,14 +484,17 @@ func (b *builder) entry(node string, headers ...trace.Header) string {
 	return "an existing connection"
 }
 
-func matches(t state.Tuple, h trace.Header) bool {
-	if t.Src != h.Src || t.Dst != h.Dst {
+// matches reports whether a packet belongs to a connection: as it came in, as
+// it goes out, or between the two, when its destination is translated already
+// and its source not yet.
+func matches(c state.Conn, h trace.Header) bool {
+	if c.Proto != h.Proto {
 		return false
 	}
-	if h.Proto == "icmp" {
-		return t.SrcPort == h.ICMPID
-	}
-	return t.SrcPort == h.SrcPort && t.DstPort == h.DstPort
+	e := endOf(h)
+	orig, reply := tupleEnd(c.Proto, c.Orig), tupleEnd(c.Proto, c.Reply)
+	return e == orig || e == reply || e == reply.reversed() || e == orig.reversed() ||
+		e.src == orig.src && e.dst == reply.src || e.src == reply.src && e.dst == orig.src
 }
 
 func connText(c state.Conn) string {
