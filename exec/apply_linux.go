@@ -28,11 +28,17 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 	if err != nil {
 		return op.Result{}, err
 	}
-	in.apply.Lock()
-	defer in.apply.Unlock()
+	if t, ok := o.(op.Tool); !ok || !t.Background {
+		in.apply.Lock()
+		defer in.apply.Unlock()
+	}
 	n := in.node(name)
 	if n == nil {
 		return failed(&op.Failure{What: op.NoNetns, Name: name, Errno: int(unix.ENOENT)}), nil
+	}
+	if t, ok := o.(op.Tool); ok && t.Background {
+		defer n.rulesChanged()
+		return in.run(ctx, n, t.Argv, t.Stdin)
 	}
 	var traces []trace.Trace
 	in.mu.Lock()

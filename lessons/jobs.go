@@ -65,7 +65,7 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 		defer stop()
 		defer cancel()
 		done := func(e Executed) { j.ops = append(j.ops, e) }
-		r, err := n.apply(jctx, hc, args, done)
+		r, err := n.apply(jctx, hc, args, true, done)
 		var stdout, stderr strings.Builder
 		io.WriteString(elsewhere(hc.Stdout, &stdout), r.Output)
 		io.WriteString(elsewhere(hc.Stderr, &stderr), r.Stderr)

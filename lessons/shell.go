@@ -335,7 +335,7 @@ func (n *nodeShell) exec(ctx context.Context, args []string) error {
 }
 
 func (n *nodeShell) command(ctx context.Context, hc interp.HandlerContext, args []string) error {
-	res, err := n.apply(ctx, hc, args, lineOf(ctx).add)
+	res, err := n.apply(ctx, hc, args, false, lineOf(ctx).add)
 	if err != nil {
 		return err
 	}
@@ -352,7 +352,7 @@ func exitStatus(status int) error {
 }
 
 // apply takes one command to the lab and back.
-func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []string, done func(Executed)) (op.Result, error) {
+func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []string, background bool, done func(Executed)) (op.Result, error) {
 	cmd, err := cmdline.Parse(args)
 	if err != nil {
 		u := err.(*cmdline.UsageError)
@@ -363,6 +363,12 @@ func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []
 		node = cmd.Node
 	}
 	o := cmd.Op
+	if background {
+		switch o.(type) {
+		case op.Ping, op.HTTPGet, op.Sleep: // an operation would hold up the others while it lasts
+			o = op.Tool{Argv: cmd.Argv()}
+		}
+	}
 	if t, ok := o.(op.Tool); ok {
 		if hc.Stdin != nil && readsInput(t.Argv) {
 			in, err := io.ReadAll(io.LimitReader(hc.Stdin, maxOutput))
@@ -371,7 +377,7 @@ func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []
 			}
 			t.Stdin = string(in)
 		}
-		t.Argv = append(surroundings(hc), t.Argv...)
+		t.Argv, t.Background = append(surroundings(hc), t.Argv...), background
 		o = t
 	}
 	res, err := n.s.b.Apply(ctx, node, o)

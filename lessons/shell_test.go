@@ -81,7 +81,7 @@ func TestShell(t *testing.T) {
 		"which zzz":                         {Status: 1},
 		"ping -c 1 10.0.0.9":                {Status: 1, Output: "1 packets transmitted, 0 received\n", Traces: []trace.Trace{{ID: "t1"}}},
 		"ping -c 1 10.0.0.1":                {Output: "1 received\n", Traces: []trace.Trace{{ID: "t2"}}},
-		"tcpdump -c 1 -ni veth0":            {Output: "one packet\n"},
+		"tcpdump -c 1 -ni veth0 &":          {Output: "one packet\n"},
 		"ip link set dev gone up":           {Failure: &op.Failure{What: op.NoDevice, Name: "gone"}},
 		"ip link set dev elsewhere up":      {Failure: &op.Failure{What: op.NoNetns, Name: "ns9"}},
 		"iptables -A FORWARD -j ACCEPT":     {Status: 4, Stderr: "the tool's own words\n", Failure: &op.Failure{}},
@@ -143,8 +143,9 @@ func TestShell(t *testing.T) {
 		{name: "usage", text: "ip addr add x dev lo", stderr: "Error: any valid prefix is expected rather than \"x\".\n", status: 1},
 		{name: "server", text: "python3 -m http.server 8000 & curl -s http://10.0.0.1:8000/", ops: []string{"python3 -m http.server 8000 &", "curl -s http://10.0.0.1:8000/"}},
 		{name: "kill a job", text: "python3 -m http.server 8000 & kill %1", ops: []string{"python3 -m http.server 8000 &", "pkill python3"}},
-		{name: "a job's output", text: "tcpdump -c 1 -ni veth0 & wait", ops: []string{"tcpdump -c 1 -ni veth0"}, stdout: "one packet\n"},
-		{name: "a job into a file", text: "tcpdump -c 1 -ni veth0 > cap & wait", ops: []string{"tcpdump -c 1 -ni veth0", `dd of=/root/cap status=none <"one packet\n"`}},
+		{name: "a job's output", text: "tcpdump -c 1 -ni veth0 & wait", ops: []string{"tcpdump -c 1 -ni veth0 &"}, stdout: "one packet\n"},
+		{name: "a probe as a job", text: "ip netns exec ns1 ping -c1 -q 10.0.0.1 & wait; ping -nc1 10.0.0.7 & wait", ops: []string{"ns1# ping -c1 -q 10.0.0.1 &", "ping -nc1 10.0.0.7 &"}},
+		{name: "a job into a file", text: "tcpdump -c 1 -ni veth0 > cap & wait", ops: []string{"tcpdump -c 1 -ni veth0 &", `dd of=/root/cap status=none <"one packet\n"`}},
 		{name: "a group in the background", text: "{ ip link set lo up; ip link set lo down; } & echo on", ops: []string{"ip link set dev lo up", "ip link set dev lo down"}, stdout: "on\n"},
 		{name: "function", text: `up() { ip link set "$1" up; }; up a; up b`, ops: []string{"ip link set dev a up", "ip link set dev b up"}},
 		{name: "command inside its own function", text: `ip() { command ip -n ns1 "$@"; }; ip link set lo up`, ops: []string{"ns1# ip link set dev lo up"}},
@@ -219,8 +220,8 @@ func TestShellRemembers(t *testing.T) {
 
 func TestShellBackground(t *testing.T) {
 	r := &recorder{
-		answers: map[string]op.Result{"tcpdump -c 1": {Output: "one packet\n"}},
-		hold:    map[string]chan struct{}{"tcpdump -c 1": make(chan struct{})},
+		answers: map[string]op.Result{"tcpdump -c 1 &": {Output: "one packet\n"}},
+		hold:    map[string]chan struct{}{"tcpdump -c 1 &": make(chan struct{})},
 	}
 	s := NewShell(r)
 	defer s.Close()
@@ -233,7 +234,7 @@ func TestShellBackground(t *testing.T) {
 	if out, err = s.Run(context.Background(), "client", "ping -c1 10.0.0.1", nil); err != nil || len(out.Ops) != 1 {
 		t.Fatalf("a line beside a job: %v, %v", out.Ops, err)
 	}
-	close(r.hold["tcpdump -c 1"])
+	close(r.hold["tcpdump -c 1 &"])
 	out, err = s.Run(context.Background(), "host", "wait", nil)
 	if err != nil || out.Stdout != "one packet\n" || len(out.Ops) != 1 {
 		t.Fatalf("got %q, %v, %v", out.Stdout, out.Ops, err)

@@ -42,6 +42,9 @@ type Command struct {
 	depth int      // how many wrappers (sudo, ip netns exec) it came out of
 }
 
+// Argv is the command without what chose its node.
+func (c Command) Argv() []string { return slices.Clone(c.argv) }
+
 // UsageError is a refusal that needs no lab: what the tool prints when it does
 // not accept its arguments, and its exit status.
 type UsageError struct {

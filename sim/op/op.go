@@ -197,6 +197,9 @@ type Sleep struct{ Duration time.Duration }
 type Tool struct {
 	Argv  []string
 	Stdin string `json:",omitempty"`
+	// Background lets other operations be done while this one runs, as with
+	// `tcpdump &`. Its result still comes when it ends, and has no Traces.
+	Background bool `json:",omitempty"`
 }
 
 func (NetnsAdd) op()     {}
@@ -531,7 +534,12 @@ func (o ProcKill) String() string {
 	return words{"pkill", o.Name}.String()
 }
 func (o Sleep) String() string { return "sleep " + seconds(o.Duration) }
-func (o Tool) String() string  { return words(o.Argv).String() }
+func (o Tool) String() string {
+	if o.Background {
+		return words(o.Argv).String() + " &"
+	}
+	return words(o.Argv).String()
+}
 
 func seconds(d time.Duration) string {
 	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
