@@ -42,6 +42,10 @@ type Step struct {
 	// and which command's journey (its index; -1 for none).
 	Focus Focus `json:"focus"`
 
+	// Fails holds the indexes of the commands that are meant to fail: a ping
+	// that gets no answer is not a mistake of the learner's.
+	Fails []int `json:"fails,omitempty"`
+
 	Checks []Check `json:"-"` // what holds once the step is done, and did not before
 }
 

@@ -135,6 +135,7 @@ type lessonFile struct {
 type stepFile struct {
 	ID      placed[string]       `yaml:"id"`
 	Run     placed[string]       `yaml:"run"`
+	Fails   placed[[]int]        `yaml:"fails"` // the commands that are meant to fail, from 1
 	Focus   *placed[focusFile]   `yaml:"focus"`
 	Predict *placed[predictFile] `yaml:"predict"`
 	Checks  []placed[Check]      `yaml:"checks"`
@@ -339,6 +340,13 @@ func (src *source) step(file *placed[stepFile], data []byte) {
 		lines, err := readTranscript(src.yaml, data, f.Run)
 		src.addError(w, "run", err)
 		s.Commands = lines
+	}
+	for _, n := range f.Fails.v {
+		if n < 1 || n > len(s.Commands) {
+			w.at("fails", "expected numbers of the step's %d commands", len(s.Commands))
+			continue
+		}
+		s.Fails = append(s.Fails, n-1)
 	}
 	if f.Focus != nil {
 		fw := src.wrongs(f.Focus.node)
