@@ -72,7 +72,7 @@ export function createController({ get, dispatch }) {
       const step = currentStep(s);
       if (!step) return;
       switch (primary(s)) {
-        case 'run': return ask({ type: s.runs[step.id] ? 'again' : 'run', step: step.id }, 'run');
+        case 'run': return ask({ type: 'run', step: step.id }, 'run');
         case 'next': return c.view(s.view + 1);
         case 'reach': return ask({ type: 'goto', step: step.id, done: false }, 'goto');
       }

@@ -59,7 +59,7 @@ export type Step = {
 };
 export type Hop = { node: string; steps: Step[] };
 export type Trace = {
-  id: string; summary: string; flow: string; reply: boolean; start: number; hops: Hop[];
+  id: string; summary: string; flow: string; reply: boolean; start: number; hops: Hop[]; also?: string[];
   disposition: string; node: string; reason?: string; code?: string; args?: { [name: string]: string };
   evidence: Evidence; counters?: { [name: string]: number };
 };
@@ -71,7 +71,8 @@ export type Packet = {
 export type Hello = { v: number; version: string; backend: string; reason?: string; fix?: string };
 export type Lab = {
   id: string; state: string; lesson: string; variant?: string; text?: string;
-  steps: StepRun[] | null; next?: string; tabs: number;
+  /** Absent when only the state changed. */
+  steps?: StepRun[] | null; own?: Command[] | null; guesses?: { [step: string]: string }; next?: string; tabs: number;
 };
 export type Begin = { step?: string; index: number; total: number; node: string; text: string };
 export type Command = {
@@ -80,7 +81,7 @@ export type Command = {
 };
 export type Check = { ok: boolean; text: string; got?: string };
 export type StepRun = {
-  id: string; state: 'done' | 'failed' | 'broken'; commands: Command[] | null; checks: Check[] | null;
+  id: string; state: 'done' | 'failed' | 'broken' | 'skipped'; commands: Command[] | null; checks: Check[] | null;
   guess?: string; answer?: string; observed?: string;
 };
 export type ServerError = { code: string; text: string; do?: string };

@@ -19,7 +19,7 @@
  * @typedef {{ x: number, y: number, w: number, h: number }} Box
  * @typedef {{ t: 'address' | 'listen' | 'default' | 'lo', text: string, dev?: string }} CardLine
  * @typedef {Box & { key: string, name: string, kind: string, side: 'left' | 'main' | 'right', unnamed: boolean, netns?: number, lines: CardLine[], sysctls: string[] }} Room
- * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'dot' }} Gate
+ * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'tiny' }} Gate
  * @typedef {Box & { gates: Gate[] }} Lane
  * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[] }} Bar
  * @typedef {Point & { key: string, node: string, dev: string, shape: 'dot' | 'chip' | 'none', side: 'left' | 'right' | 'free', lx: number, ly: number, anchor: string, up: boolean, live: boolean, addrs: string[], w: number }} Port
@@ -197,7 +197,7 @@ function makeLane(x, y, w) {
   const route = pre + gw / 2 + arrow + 34;
   const fwd = route + 34 + arrow + gw / 2;
   const post = x + w - 14 - gw / 2;
-  const out = post - 22;
+  const out = post - 12;
   /** @param {string} id @param {number} cx @param {number} cy_ @param {number} w_ @param {number} h_ @param {Gate['shape']} shape @returns {Gate} */
   const gate = (id, cx, cy_, w_, h_, shape) => ({ id, label: id, x: cx - w_ / 2, y: cy_ - h_ / 2, w: w_, h: h_, shape });
   return {
@@ -209,9 +209,10 @@ function makeLane(x, y, w) {
       gate('POSTROUTING', post, cy, gw, 46, 'box'),
       gate('lo', pre, low, 46, 24, 'small'),
       gate('INPUT', route, low, 96, 34, 'box'),
-      gate('socket', (route + out) / 2, low, Math.min(120, out - route - 96 - 22), 28, 'small'),
+      gate('socket', (route + out) / 2 - 10, low, Math.min(110, out - route - 96 - 42), 28, 'small'),
+      gate('route-local', out - 48 - 17, low, 14, 14, 'tiny'),
       gate('OUTPUT', out, low, 96, 34, 'box'),
-      gate('route-out', post, (cy + low) / 2 + 3, 12, 12, 'dot'),
+      gate('route-out', post, (cy + low) / 2 + 3, 14, 14, 'tiny'),
     ],
   };
 }
@@ -264,7 +265,7 @@ function placeLinks(snapshot, scene, at) {
   for (const n of nodes.values()) {
     if (n.kind !== 'switch') continue;
     const jy = at.doorY + nth++ * 26;
-    scene.junctions.push({ key: nodeKey(n), name: n.name, x: at.junctionX, y: jy, lx: at.junctionX, ly: jy - 9 });
+    scene.junctions.push({ key: nodeKey(n), name: n.name, x: at.junctionX, y: jy, lx: at.junctionX - 4, ly: jy - 9 });
     for (const l of n.links ?? []) {
       if (l.type !== 'loopback') put(nodeKey(n), l, { x: at.junctionX, y: jy, shape: 'none' });
     }
@@ -337,11 +338,33 @@ function cablePath(from, to) {
   const flat = Math.abs(a.y - b.y) < 1;
   if (from.shape === 'none' || to.shape === 'none') {
     // to or from a junction: square corners
-    return from.shape === 'none' ? `M${r(a.x)} ${r(a.y)}C${r(a.x)} ${r(a.y)} ${r(a.x)} ${r(b.y)} ${r(flat ? b.x : a.x + 14)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`
-      : `M${r(a.x)} ${r(a.y)}C${r(b.x)} ${r(a.y)} ${r(b.x)} ${r(a.y)} ${r(b.x)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`;
+    if (flat) return `M${r(a.x)} ${r(a.y)}L${r(b.x)} ${r(b.y)}`;
+    const [j, p] = from.shape === 'none' ? [a, b] : [b, a];
+    const down = Math.sign(p.y - j.y);
+    const side = Math.sign(p.x - j.x);
+    const d = `M${r(j.x)} ${r(j.y)}L${r(j.x)} ${r(p.y - down * 14)}C${r(j.x)} ${r(p.y - down * 6)} ${r(j.x + side * 6)} ${r(p.y)} ${r(j.x + side * 14)} ${r(p.y)}L${r(p.x)} ${r(p.y)}`;
+    return from.shape === 'none' ? d : reversed(d);
   }
   const k = Math.min(60, Math.abs(b.x - a.x) / 2);
   return `M${r(a.x)} ${r(a.y)}C${r(a.x + k)} ${r(a.y)} ${r(b.x - k)} ${r(b.y)} ${r(b.x)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`;
+}
+
+/**
+ * The same path from its other end. Knows the commands that scene.js writes: M, C, L.
+ * @param {string} d
+ */
+export function reversed(d) {
+  const parts = [...d.matchAll(/([MCL])([^MCL]+)/g)].map(([, c, nums]) => ({ c, n: nums.trim().split(/[\s,]+/).map(Number) }));
+  let out = '';
+  for (let i = parts.length - 1; i >= 0; i--) {
+    const { c, n } = parts[i];
+    const [x, y] = n.slice(-2);
+    if (i === parts.length - 1) out = `M${x} ${y}`;
+    if (c === 'M') continue;
+    const [px, py] = parts[i - 1].n.slice(-2);
+    out += c === 'C' ? `C${n[2]} ${n[3]} ${n[0]} ${n[1]} ${px} ${py}` : `L${px} ${py}`;
+  }
+  return out;
 }
 
 /** @param {number} n */

@@ -146,7 +146,10 @@ function receive(s, m) {
   if (m.snapshot) return withSnapshot(s, m.snapshot);
   if (m.packets) {
     const packets = [...s.packets, ...m.packets];
-    return { ...s, packets: packets.length > keep ? packets.slice(-keep) : packets, seen: s.seen + m.packets.length };
+    return {
+      ...s, packets: packets.length > keep ? packets.slice(-keep) : packets, seen: s.seen + m.packets.length,
+      dropped: s.dropped + (m.dropped ?? 0),
+    };
   }
   if (m.begin) return m.begin.step ? { ...s, running: m.begin, output: m.begin.index === 0 ? [] : s.output } : s;
   if (m.command) {
@@ -162,7 +165,7 @@ function receive(s, m) {
     return { ...s, error: m.error, busy: '', running: null, said: `${m.error.text} ${m.error.do ?? ''}` };
   }
   if (m.done) return { ...s, busy: '', running: null };
-  if (m.type === 'dropped' || m.dropped) return { ...s, dropped: s.dropped + (m.dropped ?? 0) };
+  if (m.dropped) return { ...s, dropped: s.dropped + m.dropped };
   return s;
 }
 
@@ -177,23 +180,18 @@ function answer(s, id, result) {
 /** @param {State} s @param {Lab} lab @returns {State} */
 function withLab(s, lab) {
   const fresh = s.lab?.id !== lab.id;
-  const runs = Object.fromEntries((lab.steps ?? []).map((r) => [r.id, r]));
-  for (const [id, r] of Object.entries(runs)) {
-    // a lab message may leave the journeys out: keep those we have
-    const had = s.runs[id];
-    if (had && !tracesOf(r.commands).length && tracesOf(had.commands).length) runs[id] = { ...r, commands: had.commands };
-  }
-  const guesses = { ...s.guesses };
-  for (const r of Object.values(runs)) if (r.guess && !guesses[r.id]) guesses[r.id] = r.guess;
+  const runs = lab.steps ? Object.fromEntries(lab.steps.map((r) => [r.id, r])) : fresh ? {} : s.runs;
+  const guesses = { ...s.guesses, ...lab.guesses };
   /** @type {State} */
   let next = { ...s, lab, runs, guesses };
+  if (lab.own) next.console = lab.own.map((result, i) => ({ id: -1 - i, node: result.node, text: result.text, result }));
   if (fresh) next = { ...next, packets: [], seen: 0, dropped: 0 };
   if (lab.state === 'lost') next = { ...next, running: null, busy: '', playing: false };
   if (!s.lab || (fresh && s.lab.lesson !== lab.lesson)) {
     const steps = stepsOf(s);
     const wanted = steps.findIndex((step) => step.id === s.wanted);
     const upcoming = steps.findIndex((step) => step.id === lab.next);
-    next = show({ ...next, view: wanted >= 0 ? wanted : upcoming >= 0 ? upcoming : lab.next === undefined && lab.steps?.length ? steps.length - 1 : 0, wanted: '' });
+    next = show({ ...next, view: wanted >= 0 ? wanted : upcoming >= 0 ? upcoming : lab.steps?.length ? steps.length - 1 : 0, wanted: '' });
   }
   const step = stepsOf(next)[next.view];
   if (step && s.runs[step.id] && !runs[step.id]) next = show(next);
@@ -242,8 +240,8 @@ function show(s, turn = false) {
   const next = { ...s, foreign: null, trace: first?.id ?? '', beat: 0, playing: false, output: [] };
   if (!turn || !step) return next;
   const focus = step.focus?.tab;
-  const tab = tabs.find((t) => t === focus) ?? (first ? 'journey' : s.tab);
-  return { ...next, tab: tab === 'journey' && !first && s.tab !== 'journey' ? s.tab : tab, node: step.focus?.node || s.node };
+  const tab = focus === 'commands' ? 'interfaces' : (tabs.find((t) => t === focus) ?? (first ? 'journey' : s.tab));
+  return { ...next, tab, node: step.focus?.node || s.node };
 }
 
 /** @param {number} n @param {number} length */
@@ -304,8 +302,8 @@ export function primary(s) {
   const last = s.view === stepsOf(s).length - 1;
   if (!canRun(s)) return last ? 'none' : 'next';
   if (s.busy || !s.lab || ['starting', 'rebuilding', 'running', 'lost'].includes(s.lab.state)) return 'wait';
-  if (s.runs[step.id]?.state === 'done') return last ? 'finish' : 'next';
-  if (s.lab.next === step.id || s.runs[step.id]) return 'run';
+  if (s.lab.next === step.id) return 'run';
+  if (s.runs[step.id]) return last ? 'finish' : 'next';
   return 'reach';
 }
 
@@ -315,7 +313,7 @@ export const canRun = (s) => s.hello?.backend !== 'none' && s.lab?.state !== 'no
 /** How a step stands: for the dots in the header. @param {State} s @param {LessonStep} step */
 export function standing(s, step) {
   const run = s.runs[step.id];
-  if (run) return run.state === 'done' ? 'done' : 'failed';
+  if (run) return run.state === 'done' || run.state === 'skipped' ? 'done' : 'failed';
   return s.lab?.next === step.id ? 'next' : 'ahead';
 }
 

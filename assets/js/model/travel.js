@@ -1,6 +1,8 @@
 // The way of a packet over the stage: where each beat of a journey happens,
 // and the line from one beat to the next.
 
+import { reversed } from './scene.js';
+
 /** @import { Beat } from './journey' */
 /** @import { Scene, Point, Box, Gate } from './scene' */
 
@@ -31,8 +33,9 @@ export function gateOf(scene, list, i) {
   if (p === 'route') {
     for (let k = i - 1; k >= 0 && list[k].hop === b.hop; k--) {
       if (['PREROUTING', 'rx'].includes(list[k].step.point)) return 'route';
+      if (list[k].step.point === 'OUTPUT') return 'route-out';
     }
-    return 'route-out';
+    return 'route-local';
   }
   if ((p === 'rx' || p === 'tx') && b.step.dev === 'lo') return 'lo';
   return gate(scene, p) ? p : '';
@@ -108,7 +111,7 @@ export function leg(scene, list, i) {
   if (!lane || a.node !== scene.main) return straight(from, to);
   const ga = gateOf(scene, list, i - 1);
   const gb = gateOf(scene, list, i);
-  if (ga && gb && ga !== 'lo' && gb !== 'lo') return straight(from, to);
+  if (ga && gb && ga !== 'lo' && gb !== 'lo') return between(scene, ga, gb, from, to);
   const corridor = lane.y + lane.h;
   const centreX = lane.x + lane.w / 2;
   if (!ga && gb) { // into the lane: at its left end, whichever door it came in by
@@ -138,6 +141,17 @@ export function leg(scene, list, i) {
     return rounded([from, { x: g.x + g.w, y: g.y + g.h / 2 }, { x, y: g.y + g.h / 2 }, { x, y: corridor + 14 }, { x: to.x, y: corridor + 14 }, to]);
   }
   return straight(from, to);
+}
+
+/**
+ * From gate to gate: along the arrows, behind the boxes.
+ * @param {Scene} scene @param {string} a @param {string} b @param {Point} from @param {Point} to
+ */
+function between(scene, a, b, from, to) {
+  const p = centre(/** @type {Gate} */ (gate(scene, a)));
+  const q = centre(/** @type {Gate} */ (gate(scene, b)));
+  const corner = a === 'OUTPUT' ? { x: q.x, y: p.y } : { x: p.x, y: q.y };
+  return rounded([from, p, corner, q, to]);
 }
 
 /** @param {Point} a @param {Point} b */
@@ -181,25 +195,8 @@ function along(scene, a, b) {
 }
 
 /**
- * The same path from its other end. Knows the commands that scene.js writes: M, C, L.
- * @param {string} d
- */
-export function reversed(d) {
-  const parts = [...d.matchAll(/([MCL])([^MCL]+)/g)].map(([, c, nums]) => ({ c, n: nums.trim().split(/[\s,]+/).map(Number) }));
-  let out = '';
-  for (let i = parts.length - 1; i >= 0; i--) {
-    const { c, n } = parts[i];
-    const [x, y] = n.slice(-2);
-    if (i === parts.length - 1) out = `M${x} ${y}`;
-    if (c === 'M') continue;
-    const [px, py] = parts[i - 1].n.slice(-2);
-    out += c === 'C' ? `C${n[2]} ${n[3]} ${n[0]} ${n[1]} ${px} ${py}` : `L${px} ${py}`;
-  }
-  return out;
-}
-
-/**
- * Where the ticket goes: near the packet, over as little as possible.
+ * Where the ticket goes: as near to the packet as it can without covering what
+ * matters, and if that is still good, where it was.
  * @param {Scene} scene
  * @param {Point} dot
  * @param {{ w: number, h: number }} size  of the ticket, in the scene's units
@@ -207,40 +204,42 @@ export function reversed(d) {
  * @returns {Point}
  */
 export function placeTicket(scene, dot, size, before) {
-  const lane = scene.lane;
-  const under = lane ? lane.y + lane.h + 34 : scene.h / 2;
-  const candidates = [
-    ...(before ? [before] : []),
-    { x: dot.x + 24, y: dot.y - size.h / 2 },
-    { x: dot.x - 24 - size.w, y: dot.y - size.h / 2 },
-    { x: dot.x - size.w / 2, y: dot.y + 26 },
-    { x: dot.x - size.w / 2, y: dot.y - 26 - size.h },
-    { x: dot.x - size.w / 2, y: under },
-    { x: scene.w / 2 - size.w / 2, y: under },
-    { x: scene.w / 2 - size.w / 2 - 20, y: scene.h - size.h - 60 },
-  ];
   /** @type {{ box: Box, weight: number }[]} */
   const solid = [
-    ...(lane ? [{ box: lane, weight: 3 }] : []),
-    ...scene.bars.map((b) => ({ box: { x: b.x, y: b.y - 4, w: b.w + 100, h: b.h + 8 }, weight: 1.5 })),
-    ...scene.rooms.filter((r) => r.side !== 'main').map((r) => ({ box: r, weight: 2 })),
-    ...scene.ports.filter((p) => p.shape !== 'none').map((p) => ({ box: { x: p.x - p.w / 2 - (p.shape === 'chip' && p.side === 'right' ? 110 : 0), y: p.y - 18, w: p.w + 110, h: 36 }, weight: 2 })),
+    ...(scene.lane ? [{ box: scene.lane, weight: 3 }] : []),
+    ...scene.bars.map((b) => ({ box: { x: b.x, y: b.y - 4, w: b.w + 112, h: 44 }, weight: 3 })),
+    ...scene.bars.map((b) => ({ box: b, weight: 2 })),
+    ...scene.rooms.filter((r) => r.side !== 'main').map((r) => ({ box: r, weight: 3 })),
+    ...scene.ports.filter((p) => p.shape !== 'none').map((p) => ({ box: portBox(p), weight: 3 })),
+    { box: { x: dot.x - 20, y: dot.y - 20, w: 40, h: 40 }, weight: 50 },
   ];
-  let best = candidates[0];
-  let bestScore = Infinity;
-  for (const [i, c] of candidates.entries()) {
-    const x = Math.max(8, Math.min(scene.w - size.w - 8, c.x));
-    const y = Math.max(8, Math.min(scene.h - size.h - 8, c.y));
+  /** @param {Point} at */
+  const cost = ({ x, y }) => {
     const box = { x, y, w: size.w, h: size.h };
-    let score = i * 40;
-    for (const s of solid) score += overlap(box, s.box) * s.weight;
-    const near = { x: dot.x - 16, y: dot.y - 16, w: 32, h: 32 };
-    score += overlap(box, near) * 60;
+    let sum = 0;
+    for (const s of solid) sum += overlap(box, s.box) * s.weight;
     const away = Math.hypot(Math.max(x - dot.x, 0, dot.x - x - size.w), Math.max(y - dot.y, 0, dot.y - y - size.h));
-    score += Math.max(0, away - 24) * 12;
-    if (score < bestScore) [best, bestScore] = [{ x, y }, score];
+    return sum + away * 8;
+  };
+  const right = Math.max(8, scene.w - size.w - 8);
+  const bottom = Math.max(8, scene.h - size.h - 8);
+  let best = { x: 8, y: 8 };
+  let least = Infinity;
+  for (let y = 8; y <= bottom; y += 12) {
+    for (let x = 8; x <= right; x += 12) {
+      const c = cost({ x, y });
+      if (c < least) [best, least] = [{ x, y }, c];
+    }
   }
+  if (before && before.x <= right && before.y <= bottom && cost(before) <= least + 900) return before;
   return best;
+}
+
+/** A port with its label and addresses. @param {import('./scene').Port} p @returns {Box} */
+function portBox(p) {
+  if (p.shape !== 'chip') return { x: p.x - 34, y: p.y - 20, w: 68, h: 44 };
+  const addresses = p.addrs.length ? 116 : 0;
+  return { x: p.x - p.w / 2 - (p.side === 'right' ? addresses : 0), y: p.y - 22, w: p.w + addresses + 8, h: 44 };
 }
 
 /** The area two boxes share. @param {Box} a @param {Box} b */

@@ -43,7 +43,7 @@ function LabTag() {
   }
   const nodes = (s.snapshot?.nodes ?? []).filter((n) => n.kind !== 'switch').length;
   return html`<span class="tag" title=${s.lab.variant ? t('lab.variant', { variant: s.lab.variant }) : undefined}>
-    ${s.lab.state === 'running' || s.busy ? html`<i class="spin"></i>` : '●'} ${t('lab.ready', { id, nodes })}
+    ${s.lab.state === 'running' || s.busy ? html`<i class="spin"></i>` : html`<i class="lamp" aria-hidden="true"></i>`} ${t('lab.ready', { id, nodes })}
   </span>`;
 }
 

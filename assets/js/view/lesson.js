@@ -20,7 +20,7 @@ export function LessonColumn() {
     const key = run ? `${run.id} ${run.state}` : '';
     if (key && key !== seenRun.current && step?.id === run?.id) {
       const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
-      box.current?.querySelector('.outcome')?.scrollIntoView({ block: 'nearest', behavior: smooth ? 'smooth' : 'auto' });
+      (box.current?.querySelector('.ask') ?? box.current?.querySelector('.outcome'))?.scrollIntoView({ block: step?.predict ? 'start' : 'nearest', behavior: smooth ? 'smooth' : 'auto' });
     }
     seenRun.current = key;
   }, [run]);
@@ -31,12 +31,13 @@ export function LessonColumn() {
       ${s.view === 0 && html`<${Prose} docs=${s.lesson?.intro} class="intro" />`}
       <${Prose} docs=${step.prose} class="lead" />
       ${!canRun(s) && (step.commands ?? []).length > 0 && html`<${NoKernel} />`}
-      ${step.predict && html`<${Question} step=${step} run=${run} />`}
       ${(step.commands ?? []).length > 0 && html`<${Commands} lines=${step.commands ?? []} step=${step} run=${run} />`}
+      ${step.predict && html`<${Question} step=${step} run=${run} />`}
       ${run && html`<div class="outcome">
         <${Verdict} step=${step} run=${run} />
         <${Prose} docs=${step.after} class="after" />
         <${Checks} run=${run} />
+        ${run.state !== 'done' && html`<p class=${`note ${run.state === 'skipped' ? '' : 'bad'}`}>${t(`run.${run.state}`)}</p>`}
       </div>`}
     </div>
     <${Actions} />
@@ -65,21 +66,21 @@ function Commands({ lines, step, run }) {
       const now = running?.index === i && !result;
       return html`<li key=${`${step.id} ${i}`} class=${now ? 'now' : undefined}>
         <span class="line">${now && html`<i class="spin" aria-label=${t('running')}></i>`}<${CommandLine} node=${line.node} text=${line.text} /></span>
-        ${result && html`<${Output} result=${result} />`}
+        ${result && html`<${Output} result=${result} open=${step.focus?.tab === 'commands' && step.focus.command === i} />`}
       </li>`;
     })}
     ${running && html`<li class="progress">${t('command.of', { n: running.index + 1, total: running.total })}</li>`}
   </ol>`;
 }
 
-/** What a command printed: short ones open, long ones folded. @param {{ result: Command }} props */
-export function Output({ result }) {
+/** What a command printed: short ones open, long ones folded. @param {{ result: Command, open?: boolean }} props */
+export function Output({ result, open }) {
   const { t } = usePage();
   const text = [result.stdout, result.stderr].filter(Boolean).map((x) => String(x).replace(/\n$/, '')).join('\n');
   const status = result.status !== 0 && html`<span class="status">${t('status', { n: result.status })}</span>`;
   if (!text) return status ? html`<div class="out">${status}</div>` : null;
   const count = text.split('\n').length;
-  return html`<details class="out" open=${count <= 4 || (result.status !== 0 && count <= 8)}>
+  return html`<details class="out" open=${open || count <= 4 || (result.status !== 0 && count <= 8)}>
     <summary>${t('output', { n: count })}${status}</summary>
     <pre tabindex="0">${text}</pre>
   </details>`;
@@ -118,6 +119,7 @@ function Verdict({ step, run }) {
   if (!step.predict) return null;
   const right = step.predict.options.find((o) => o.id === run.answer);
   const chosen = step.predict.options.find((o) => o.id === (run.guess || s.guesses[step.id]));
+  if (run.state === 'skipped') return null;
   if (!run.answer && !run.observed) return html`<div class="verdict none">${t('verdict.none')}</div>`;
   return html`<div class="verdict">
     <p><b>${t('verdict')} <${Label} text=${run.observed || localized(s.lang, right?.label)} />${t('verdict.stop')}</b>${' '}
@@ -131,13 +133,12 @@ function Verdict({ step, run }) {
 function Checks({ run }) {
   const { t } = usePage();
   const list = run.checks ?? [];
-  if (!list.length && run.state === 'done') return null;
+  if (!list.length) return null;
   const held = list.filter((k) => k.ok).length;
   return html`<details class="checks" open=${held < list.length}>
     <summary>${held === list.length ? '✓' : '✗'} ${t('checks', { n: held, total: list.length })}</summary>
     <ul>${list.map((k) => html`<li class=${k.ok ? 'ok' : 'no'}><span aria-hidden="true">${k.ok ? '✓' : '✗'}</span>
       <span><span class="sr">${t(k.ok ? 'check.ok' : 'check.no')}</span><${Label} text=${k.text} />${!k.ok && k.got && html` <span class="got">${t('check.got', { got: k.got })}</span>`}</span></li>`)}</ul>
-    ${run.state !== 'done' && html`<p class="hint">${t(`run.${run.state}`)}</p>`}
   </details>`;
 }
 
@@ -147,7 +148,7 @@ function Actions() {
   const step = currentStep(s);
   const run = currentRun(s);
   const waiting = what === 'wait';
-  const labels = { run: run ? 'act.retry' : 'act.run', next: 'act.next', reach: 'act.reach', finish: 'act.finish', wait: 'act.wait', none: 'act.none' };
+  const labels = { run: 'act.run', next: 'act.next', reach: 'act.reach', finish: 'act.finish', wait: 'act.wait', none: 'act.none' };
   const inJourney = currentBeats(s).length > 0 && s.beat < currentBeats(s).length - 1;
   return html`<div class="actions">
     ${what === 'finish' || what === 'none' ? html`<span class="finished">${t(labels[what])}</span>`

@@ -45,11 +45,13 @@ export function Stage() {
       <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" /></marker></defs>
       ${ghosts.rooms.filter((r) => r.side !== 'main').map((r) => html`<${RoomView} key=${`gone ${r.key}`} room=${r} ghost />`)}
       ${scene.rooms.filter((r) => r.side === 'main').map((r) => html`<${RoomView} key=${r.key} room=${r} />`)}
+      ${scene.lane && html`<rect class="bed" x=${scene.lane.x} y=${scene.lane.y} width=${scene.lane.w} height=${scene.lane.h} rx="14" />`}
+      ${trace && beat && html`<${Trail} scene=${scene} list=${list} to=${beat.index} inLane />`}
       ${scene.lane && html`<${LaneView} scene=${scene} list=${list} beat=${beat} />`}
       ${scene.rooms.filter((r) => r.side !== 'main').map((r) => html`<${RoomView} key=${r.key} room=${r} lit=${beat?.node === r.key} />`)}
       ${ghosts.cables.map((k) => html`<path key=${`gone ${k.key}`} d=${k.d} class=${`cable ${k.state} leaving`} />`)}
       ${scene.cables.map((k) => html`<path key=${k.key} d=${k.d} class=${`cable ${k.state}`} />`)}
-      ${scene.junctions.map((j) => html`<g key=${j.key} class="junction"><circle cx=${j.x} cy=${j.y} r="4" /><text x=${j.lx} y=${j.ly} text-anchor="middle">${j.name}</text></g>`)}
+      ${scene.junctions.map((j) => html`<g key=${j.key} class="junction"><circle cx=${j.x} cy=${j.y} r="4" /><text x=${j.lx} y=${j.ly} text-anchor="end">${j.name}</text></g>`)}
       ${ghosts.bars.map((b) => html`<${BarView} key=${`gone ${b.key}`} bar=${b} ghost />`)}
       ${scene.bars.map((b) => html`<${BarView} key=${b.key} bar=${b} />`)}
       ${ghosts.ports.map((p) => html`<${PortView} key=${`gone ${p.key}`} port=${p} ghost />`)}
@@ -145,7 +147,6 @@ function LaneView({ scene, list, beat }) {
   const g = Object.fromEntries(lane.gates.map((x) => [x.id, x]));
   const mid = (/** @type {Gate} */ x) => x.y + x.h / 2;
   return html`<g class="lane">
-    <rect class="bed" x=${lane.x} y=${lane.y} width=${lane.w} height=${lane.h} rx="14" />
     <text class="dim" x=${lane.x + 14} y=${lane.y + 19}>${t('lane.title')}</text>
     <g class="arrows">
       <path d=${`M${g.PREROUTING.x + g.PREROUTING.w} ${mid(g.PREROUTING)}H${g.route.x - 1}`} />
@@ -182,7 +183,7 @@ function GateView({ gate: g, beat, now, chains }) {
   const acts = Boolean(beat && (beat.rewrite || stops));
   const colour = acts && !stops ? (s.colours.get((beat?.before.src !== beat?.after.src ? beat?.after.src : beat?.after.dst) ?? '') ?? 'none') : 'none';
   const cls = `gate ${g.shape} ${now ? 'now' : ''} ${beat ? 'passed' : ''} ${stops ? 'stop' : acts ? 'acted' : ''} c-${colour}`;
-  if (g.id === 'route-out') {
+  if (g.shape === 'tiny') {
     return html`<g class=${cls}><path d=${`M${cx} ${cy - 7}L${cx + 9} ${cy}L${cx} ${cy + 7}L${cx - 9} ${cy}z`}><title>${t('point.route')}</title></path></g>`;
   }
   if (g.shape === 'diamond') {
@@ -228,7 +229,7 @@ function BarView({ bar, ghost }) {
 function PortView({ port, ghost }) {
   const { s, t } = usePage();
   const colour = s.colours.get(port.addrs[0]?.split('/')[0] ?? '') ?? 'none';
-  const cls = `port ${port.shape} ${port.live ? 'live' : ''} ${port.up ? '' : 'down'} ${ghost ? 'leaving' : ''} c-${colour}`;
+  const cls = `port ${port.shape === 'chip' ? 'chip' : 'plug'} ${port.live ? 'live' : ''} ${port.up ? '' : 'down'} ${ghost ? 'leaving' : ''} c-${colour}`;
   const label = port.up ? port.dev : `${port.dev} ${t('down')}`;
   if (port.shape === 'chip') {
     const out = port.side === 'right';
@@ -304,13 +305,26 @@ function Packet({ scene, list, at: index, playing, failed }) {
   const header = arrived ? beat.after : beat.before;
   const dead = failed && beat.last && arrived;
   return html`<g class="journey">
-    ${list.slice(1, index).map((b) => html`<path key=${b.index} class=${`trail c-${colourOf(list[b.index - 1].after.src)}`} d=${leg(scene, list, b.index)} />`)}
-    <path ref=${path} class=${`trail last c-${colourOf((list[index - 1] ?? beat).after.src)}`} d=${leg(scene, list, index)} />
+    <${Trail} scene=${scene} list=${list} to=${index} />
+    <path ref=${path} class=${`trail last ${inLane(scene, list, index) ? 'hidden' : ''} c-${colourOf((list[index - 1] ?? beat).after.src)}`} d=${leg(scene, list, index)} />
     <g ref=${dot} class=${`dot c-${colourOf(header.src)} ${dead ? 'dead' : ''}`}>
       <circle r="10" />
       ${dead && html`<path d="M-4 -4L4 4M4 -4L-4 4" />`}
     </g>
   </g>`;
+}
+
+/** Whether the way to a beat runs inside the lane, behind its gates. @param {Scene} scene @param {Beat[]} list @param {number} i */
+const inLane = (scene, list, i) => i > 0 && list[i].hop === list[i - 1].hop && Boolean(gateOf(scene, list, i) && gateOf(scene, list, i - 1));
+
+/**
+ * The way so far, without the last leg.
+ * @param {{ scene: Scene, list: Beat[], to: number, inLane?: boolean }} props
+ */
+function Trail({ scene, list, to, inLane: inside }) {
+  const { s } = usePage();
+  return html`<g class="way">${list.slice(1, to + (inside ? 1 : 0)).filter((b) => inLane(scene, list, b.index) === Boolean(inside)).map((b) => html`<path key=${b.index}
+    class=${`trail c-${s.colours.get(list[b.index - 1].after.src ?? '') ?? 'none'}`} d=${leg(scene, list, b.index)} />`)}</g>`;
 }
 
 /** @param {{ scene: Scene, scale: number, offset: { x: number, y: number }, list: Beat[], beat: Beat }} props */

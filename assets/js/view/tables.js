@@ -12,7 +12,7 @@ import { Address, Coloured } from './text.js';
 function NodePicker() {
   const { s, c, t } = usePage();
   const now = shownNode(s);
-  return html`<div class="nodes" role="group" aria-label=${t('node')}>
+  return html`<div class="picker" role="group" aria-label=${t('node')}>
     ${(s.snapshot?.nodes ?? []).map((n) => html`<button key=${n.name} type="button" class="chip" aria-pressed=${String(n.name === now)} onClick=${() => c.node(n.name)}>${n.name || t('unnamed')}</button>`)}
   </div>`;
 }
