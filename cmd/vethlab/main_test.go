@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	osexec "os/exec"
@@ -21,6 +22,13 @@ const asVethlab = "VETHLAB_TEST_AS_VETHLAB"
 
 func TestMain(m *testing.M) {
 	exec.Init()
+	if len(os.Args) > 1 && os.Args[1] == packetSender {
+		if err := sendPackets(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(asVethlab) != "" {
 		os.Unsetenv(asVethlab)
 		os.Exit(run(os.Args[1:]))
