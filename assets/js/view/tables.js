@@ -86,7 +86,7 @@ export function Layers() {
 /** @param {{ name: string, rows: [string, string | number | undefined][] }} props */
 function Layer({ name, rows }) {
   const { t } = usePage();
-  return html`<section class="layer"><h3>${name}</h3><dl>${rows.filter(([, v]) => v !== undefined && v !== '').map(([k, v]) => html`<div key=${k}><dt>${t(k)}</dt><dd><${Coloured} text=${String(v)} /></dd></div>`)}</dl></section>`;
+  return html`<section class="layer"><h2>${name}</h2><dl>${rows.filter(([, v]) => v !== undefined && v !== '').map(([k, v]) => html`<div key=${k}><dt>${t(k)}</dt><dd><${Coloured} text=${String(v)} /></dd></div>`)}</dl></section>`;
 }
 
 export function Iptables() {
@@ -97,7 +97,7 @@ export function Iptables() {
   return html`<div class="tables"><${NodePicker} />
     ${node?.iptablesVariant && html`<p class="hint">${t('iptables.variant', { variant: node.iptablesVariant })}</p>`}
     ${tables.length === 0 && html`<${Nothing} text=${t('iptables.none')} />`}
-    <div class="columns">${tables.map((tb) => html`<section key=${tb.name} class="ipt"><h3>${t('table.named', { name: tb.name })}</h3>
+    <div class="columns">${tables.map((tb) => html`<section key=${tb.name} class="ipt"><h2>${t('table.named', { name: tb.name })}</h2>
       ${(tb.chains ?? []).map((ch) => {
         const policy = `${node?.name} ${tb.name} ${ch.name} policy`;
         const policyActed = acted.has(policy);
