@@ -1,0 +1,291 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	osexec "os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"mvdan.cc/sh/v3/shell"
+
+	"vethlab/exec"
+	"vethlab/lessons"
+	"vethlab/sim/cmdline"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// asOther is set in a test that another user runs.
+const asOther = "VETHLAB_TEST_AS_OTHER"
+
+// TestLessonsAsNobody plays the lessons as a user without any rights.
+func TestLessonsAsNobody(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to become nobody; TestLessons runs as the unprivileged user who runs this")
+	}
+	cmd := osexec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestLessons$", "-test.v")
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), asOther+"=1", "HOME=/", "TMPDIR=/tmp")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestLessons/bridge-by-hand")) {
+		t.Fatalf("as nobody: %v\n%s", err, out)
+	}
+}
+
+// TestLessons plays every lesson on the kernel: each step's checks do not all
+// hold before its commands, and do after; commands fail where the lesson says
+// that they do, and nowhere else; each prediction finds its answer.
+func TestLessons(t *testing.T) {
+	if os.Getenv(asOther) != "" && os.Getuid() == 0 {
+		t.Fatal("still root")
+	}
+	all, err := lessons.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		t.Run(l.ID, func(t *testing.T) {
+			lab, sh := openLab(t, l)
+			for i := range l.Steps {
+				s := &l.Steps[i]
+				before, err := lab.Snapshot(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				held := lessons.Evaluate(s, before, nil)
+				if !slices.ContainsFunc(held, func(c lessons.CheckResult) bool { return !c.OK }) {
+					t.Errorf("step %s: all checks hold before its commands", s.ID)
+				}
+				playStep(t, lab, sh, s)
+			}
+		})
+	}
+}
+
+// TestLessonFromAnyStep builds a lab to each step without the probes of the
+// steps before it, as the page does when a learner jumps or a lab died, and
+// plays that step.
+func TestLessonFromAnyStep(t *testing.T) {
+	all, err := lessons.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		for i := range l.Steps {
+			t.Run(l.ID+"/"+l.Steps[i].ID, func(t *testing.T) {
+				t.Parallel()
+				lab, sh := openLab(t, l)
+				var before []*lessons.Step
+				for k := range i {
+					before = append(before, &l.Steps[k])
+				}
+				if err := lessons.Replay(t.Context(), lab, before); err != nil {
+					t.Fatal(err)
+				}
+				playStep(t, lab, sh, &l.Steps[i])
+			})
+		}
+	}
+}
+
+func openLab(t *testing.T, l *lessons.Lesson) (*exec.Lab, *lessons.Shell) {
+	t.Helper()
+	lab, err := exec.Open(t.Context(), l.Start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lab.Close() })
+	sh := lessons.NewShell(lab)
+	t.Cleanup(sh.Close)
+	return lab, sh
+}
+
+func playStep(t *testing.T, lab *exec.Lab, sh *lessons.Shell, s *lessons.Step) {
+	t.Helper()
+	out, err := lessons.RunStep(t.Context(), sh, lab, s, lessons.Observer{})
+	if err != nil {
+		t.Fatalf("step %s: %v", s.ID, err)
+	}
+	for _, c := range out.Checks {
+		if !c.OK {
+			t.Errorf("step %s: %s; got: %s", s.ID, c.Text, c.Got)
+		}
+	}
+	for k, r := range out.Ran {
+		if meant := slices.Contains(s.Fails, k); meant != (r.Status != 0) {
+			t.Errorf("step %s: %s# %s: status %d, but meant to fail: %v\n%s%s", s.ID, r.Node, r.Text, r.Status, meant, r.Stdout, r.Stderr)
+		}
+	}
+	if s.Predict != nil && out.Answer == "" {
+		t.Errorf("step %s: no option has what the capture shows: %q", s.ID, out.Observed)
+	}
+}
+
+// TestSecondWay builds each lesson's states twice, once by operations and once
+// by the machine's own ip, brctl, iptables and sysctl on the words of the
+// transcript, and finds the snapshots equal after every step.
+func TestSecondWay(t *testing.T) {
+	all, err := lessons.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		t.Run(l.ID, func(t *testing.T) {
+			first, _ := openLab(t, l)
+			second, _ := openLab(t, l)
+			tools := 0
+			for i := range l.Steps {
+				s := &l.Steps[i]
+				if err := lessons.Replay(t.Context(), first, []*lessons.Step{s}); err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range s.Commands {
+					tools += byTool(t, second, c)
+				}
+				var ds []state.Difference
+				for range 40 { // a namespace dies in the background
+					ds = state.Diff(canonical(t, first), canonical(t, second))
+					if len(ds) == 0 {
+						break
+					}
+					time.Sleep(50 * time.Millisecond)
+				}
+				for _, d := range ds {
+					t.Errorf("after step %s: %s (by operations, by the tools)", s.ID, d)
+				}
+			}
+			if tools == 0 {
+				t.Error("no command was run by a tool")
+			}
+		})
+	}
+}
+
+func canonical(t *testing.T, lab *exec.Lab) *state.Snapshot {
+	t.Helper()
+	s, err := lab.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Canonical()
+}
+
+// byTool runs what a line changes by the machine's own tool, as it is written,
+// and returns how many tools that took. Servers are the lab's own either way.
+func byTool(t *testing.T, lab *exec.Lab, l lessons.Line) int {
+	t.Helper()
+	argv, err := shell.Fields(strings.TrimSuffix(l.Text, "&"), func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd, err := cmdline.Parse(argv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if op.Probe(cmd.Op) {
+		return 0
+	}
+	switch cmd.Op.(type) {
+	case op.HTTPServe, op.DNSServe, op.ProcKill:
+		mustApply(t, lab, l.Node, cmd.Op)
+		return 0
+	}
+	mustApply(t, lab, l.Node, op.Tool{Argv: argv})
+	return 1
+}
+
+func mustApply(t *testing.T, lab *exec.Lab, node string, o op.Op) {
+	t.Helper()
+	r, err := lab.Apply(t.Context(), node, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Status != 0 || r.Failure != nil {
+		t.Errorf("%s# %s: status %d, %v\n%s", node, o, r.Status, r.Failure, r.Stderr)
+	}
+}
+
+// lookAround lists, by the real tools, what a lesson left in a node.
+const lookAround = `ip -o -br addr; ip -br link; ip route; brctl show; iptables-save -t nat; iptables-save -t filter; ` +
+	`sysctl net.ipv4.ip_forward net.ipv4.conf.all.route_localnet net.ipv4.conf.all.rp_filter; ss -Hltn`
+
+// TestLessonScript runs the script of the lesson with nothing of vethlab, as
+// root, and finds in the end what the lesson says.
+func TestLessonScript(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the script needs root")
+	}
+	var script bytes.Buffer
+	c := lessonCmd{ctx: t.Context(), stdout: &script, stderr: os.Stderr}
+	if status := c.run([]string{"script", "bridge-by-hand", "--lang", "zh-CN"}); status != 0 {
+		t.Fatalf("lesson script: status %d", status)
+	}
+	const end = "\nexit $(( surprises > 0 ))\n"
+	if strings.Count(script.String(), end) != 1 {
+		t.Fatal("the script does not end as expected")
+	}
+	look := "\necho '=== host'; in_node host sh -c '" + lookAround + "'; echo '=== ns1'; ls /run/netns 2>/dev/null; echo '==='\n"
+	text := strings.Replace(script.String(), end, look+end, 1)
+
+	before := leftovers(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	// Its own namespaces around the script's: even its failure leaves nothing.
+	cmd := osexec.CommandContext(ctx, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash")
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, host, found := strings.Cut(string(out), "=== host\n")
+	if !found {
+		t.Fatalf("the script did not come to its end\n%s", out)
+	}
+	for _, want := range []string{
+		"br-demo          DOWN           172.18.0.1/16",
+		"172.18.0.0/16 dev br-demo proto kernel scope link src 172.18.0.1 linkdown",
+		"-A FORWARD -i br-demo ! -o br-demo -j ACCEPT",
+		"-A FORWARD -d 172.18.0.8/32 ! -i br-demo -o br-demo -p tcp -m tcp --dport 8000 -j ACCEPT",
+		":FORWARD DROP",
+		"-A PREROUTING -p tcp -m tcp --dport 8088 -j DNAT --to-destination 172.18.0.8:8000",
+		"-A OUTPUT -p tcp -m tcp --dport 8088 -j DNAT --to-destination 172.18.0.8:8000",
+		"-A POSTROUTING -s 172.18.0.0/16 ! -o br-demo -j MASQUERADE",
+		"-A POSTROUTING -p tcp -m tcp --dport 8000 -j MASQUERADE",
+		"net.ipv4.ip_forward = 1",
+		"net.ipv4.conf.all.route_localnet = 1",
+	} {
+		if !strings.Contains(host, want) {
+			t.Errorf("not there in the end: %s", want)
+		}
+	}
+	for _, gone := range []string{"veth0", "veth1", "\nns1\n", ":8000 "} {
+		if strings.Contains(host, gone) {
+			t.Errorf("still there in the end: %s", gone)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", host)
+	}
+	if after := leftovers(t); after != before {
+		t.Errorf("the script left something:\nbefore\n%s\nafter\n%s", before, after)
+	}
+}
+
+// leftovers is what the machine's own namespace holds that a script could have
+// left there.
+func leftovers(t *testing.T) string {
+	t.Helper()
+	out, err := osexec.Command("sh", "-c", "ip -br link | cut -d' ' -f1; ip netns list; ip route; iptables-save | grep -v '^#' | sed 's/\\[.*//'; sysctl net.ipv4.ip_forward").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
