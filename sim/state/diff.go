@@ -34,6 +34,9 @@ func (s *Snapshot) Canonical() *Snapshot {
 			return cmp.Or(cmp.Compare(a.Table, b.Table), a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()),
 				cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Dev, b.Dev))
 		})
+		for i := range n.Routes {
+			n.Routes[i].Down = false // lags behind the carrier, too
+		}
 		n.Listeners = slices.Clone(n.Listeners)
 		slices.SortFunc(n.Listeners, func(a, b Listener) int {
 			return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port), a.Addr.Compare(b.Addr))
