@@ -41,8 +41,7 @@ type request struct {
 	Method string          `json:"method"`
 	V      int             `json:"v,omitempty"`
 	World  *wireWorld      `json:"world,omitempty"` // open
-	Config *Options        `json:"config,omitempty"`
-	Node   string          `json:"node,omitempty"` // apply
+	Node   string          `json:"node,omitempty"`  // apply
 	Op     json.RawMessage `json:"op,omitempty"`
 	Of     int             `json:"of,omitempty"` // cancel: the request to give up
 }

@@ -37,8 +37,7 @@ func Init() {
 
 // inside is the lab as the init of its sandbox holds it.
 type inside struct {
-	options Options
-	asm     *capture.Assembler
+	asm *capture.Assembler
 	iptables
 
 	apply sync.Mutex // one operation at a time
@@ -169,16 +168,9 @@ func (in *inside) event(e op.Event) {
 // maxQueue bounds the sightings that wait to be sent.
 const maxQueue = 20000
 
-// open builds the root directory and the world.
+// open makes the world.
 func (in *inside) open(r request) error {
-	in.options = *r.Config
 	nl.EnableErrorMessageReporting = true // the kernel's own sentences (NLMSGERR_ATTR_MSG)
-	if err := sandbox.MakeRoot(in.options.Iptables); err != nil {
-		return err
-	}
-	if err := limits(); err != nil {
-		return err
-	}
 	var err error
 	if limbo, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 		return err
@@ -217,21 +209,6 @@ func (in *inside) open(r request) error {
 	go in.tick()
 	go in.follow()
 	return nil
-}
-
-// limits keeps a lab from hurting the machine. What a shell in it starts
-// inherits them (setrlimit(2)).
-func limits() error {
-	for what, max := range map[int]uint64{
-		unix.RLIMIT_CORE:   0,
-		unix.RLIMIT_NOFILE: 1024,
-		unix.RLIMIT_FSIZE:  64 << 20,
-	} {
-		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: max, Max: max}); err != nil {
-			return fmt.Errorf("setrlimit: %w", err)
-		}
-	}
-	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }
 
 // node returns the node of that name, or nil.

@@ -40,7 +40,7 @@ func (o Options) Open(ctx context.Context, w op.World) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc, err := sandbox.Start(role)
+	proc, err := sandbox.Start(role, o.Iptables)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (o Options) Open(ctx context.Context, w op.World) (*Lab, error) {
 	go l.receive()
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if _, err := l.call(ctx, request{Method: "open", V: wireVersion, World: world, Config: &o}); err != nil {
+	if _, err := l.call(ctx, request{Method: "open", V: wireVersion, World: world}); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("make the world %s: %w", w.Name, err)
 	}

@@ -83,6 +83,9 @@ func runTool() {
 	os.Unsetenv(nodeVar)
 	err := sandbox.EnterMachine(machine, node)
 	if err == nil {
+		err = sandbox.LimitTool()
+	}
+	if err == nil {
 		var path string
 		if path, err = osexec.LookPath(os.Args[0]); err == nil {
 			err = unix.Exec(path, os.Args, os.Environ())

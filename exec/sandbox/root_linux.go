@@ -31,7 +31,7 @@ var ownFiles = map[string]string{
 // MachineRun is the directory that is /run to the programs of a machine.
 func MachineRun(machine string) string { return "/machines/" + machine + "/run" }
 
-// MakeRoot builds the sandbox's root directory and moves into it. It is called
+// makeRoot builds the sandbox's root directory and moves into it. It is called
 // once, by the sandbox's init. iptables chooses its form, "nft" or "legacy", where
 // the machine has both; empty leaves the machine's choice.
 //
@@ -41,7 +41,7 @@ func MachineRun(machine string) string { return "/machines/" + machine + "/run" 
 //	/dev     null zero full random urandom tty, pts
 //	/run /tmp /root /var   tmpfs, empty
 //	/machines/NAME/run     what is /run to machine NAME
-func MakeRoot(iptables string) error {
+func makeRoot(iptables string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}

@@ -56,12 +56,41 @@ type Process struct {
 	tail tail
 }
 
-// Start makes a sandbox whose init runs the given role.
+// roleInit is what a sandbox's first process is re-executed as: it furnishes the
+// sandbox, gives up what no lesson needs, and then execs itself once more, so
+// that every thread of what follows is under the same restrictions.
+const roleInit = "sandbox"
+
+// Variables that tell roleInit how.
+const (
+	thenVar     = "VETHLAB_THEN"
+	iptablesVar = "VETHLAB_IPTABLES"
+)
+
+func init() { Register(roleInit, runInit) }
+
+func runInit() {
+	runtime.LockOSThread()
+	then := os.Getenv(thenVar)
+	err := makeRoot(os.Getenv(iptablesVar))
+	if err == nil {
+		err = harden()
+	}
+	if err == nil {
+		cmd := Self(then)
+		err = unix.Exec(cmd.Path, os.Args, cmd.Env)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// Start makes a sandbox whose init runs the given role. iptables chooses the
+// form of iptables in it, "nft" or "legacy"; empty leaves the machine's choice.
 //
 // The errors a machine can give here are EPERM (user namespaces are forbidden:
 // AppArmor, seccomp, kernel.unprivileged_userns_clone), ENOSPC
 // (user.max_user_namespaces is used up) and EINVAL (the kernel has none).
-func Start(role string) (*Process, error) {
+func Start(role, iptables string) (*Process, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
@@ -74,7 +103,8 @@ func Start(role string) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Conn: conn, done: make(chan struct{})}
-	cmd := Self(role, "vethlab-lab")
+	cmd := Self(roleInit, "vethlab-lab")
+	cmd.Env = append(cmd.Env, thenVar+"="+role, iptablesVar+"="+iptables)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = &p.tail
 	cmd.SysProcAttr = Namespaces()

@@ -1,0 +1,141 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/net/bpf" // assembles the seccomp filter; BSD-3
+	"golang.org/x/sys/unix"
+)
+
+// harden takes from the calling thread, and so from all that it execs and starts,
+// what no lesson needs and a lab could do harm with.
+func harden() error {
+	// What a lab eats up, it dies of before others do.
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0); err != nil {
+		return err
+	}
+	for what, most := range map[int]uint64{
+		unix.RLIMIT_CORE:   0,
+		unix.RLIMIT_NOFILE: 1024,
+		unix.RLIMIT_FSIZE:  64 << 20, // bytes
+		unix.RLIMIT_NPROC:  512,      // of this user namespace, since Linux 5.14
+	} {
+		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+			return fmt.Errorf("setrlimit: %w", err)
+		}
+	}
+	// No user namespace within: most holes of the last years began with one.
+	for name, most := range map[string]string{"max_user_namespaces": "0", "max_net_namespaces": "200", "max_mnt_namespaces": "200"} {
+		if err := os.WriteFile("/proc/sys/user/"+name, []byte(most), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return dropPrivileges()
+}
+
+// kept are the capabilities that ip, iptables, tcpdump, ping and our own
+// mounts need. Without CAP_SYS_RESOURCE the limits above cannot be raised again.
+var kept = map[uintptr]bool{
+	unix.CAP_CHOWN: true, unix.CAP_DAC_OVERRIDE: true, unix.CAP_DAC_READ_SEARCH: true, unix.CAP_FOWNER: true, unix.CAP_KILL: true,
+	unix.CAP_SETUID: true, unix.CAP_SETGID: true, unix.CAP_SETPCAP: true, unix.CAP_NET_ADMIN: true, unix.CAP_NET_RAW: true,
+	unix.CAP_NET_BIND_SERVICE: true, unix.CAP_NET_BROADCAST: true, unix.CAP_SYS_CHROOT: true, unix.CAP_SYS_PTRACE: true,
+	unix.CAP_SYS_ADMIN: true, unix.CAP_SETFCAP: true,
+}
+
+// families are the kinds of sockets a lab may open; others (AF_VSOCK, AF_XDP,
+// AF_ALG, AF_BLUETOOTH …) reach past the network namespace or are rarely looked at.
+var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET}
+
+// denied are system calls no lesson needs.
+var denied = []uint32{
+	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
+	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
+	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
+	unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD, unix.SYS_REBOOT,
+	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
+	unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
+	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME,
+	unix.SYS_SYSLOG, unix.SYS_FANOTIFY_INIT, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_MOVE_PAGES, unix.SYS_MIGRATE_PAGES, unix.SYS_VHANGUP,
+}
+
+// arch is the AUDIT_ARCH that native system calls have. The filter refuses all
+// others: int $0x80 numbers them differently.
+var arch = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+
+// x32 marks the calls of amd64's third ABI, which has numbers of its own.
+const x32 = 0x40000000
+
+// Offsets in struct seccomp_data (seccomp(2)); arguments are 64 bits wide, and
+// both architectures are little-endian.
+const offNR, offArch, offArg0 = 0, 4, 16
+
+func filter() ([]bpf.RawInstruction, error) {
+	eperm := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}
+	enosys := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}
+	unsupported := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)}
+	pass := bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
+	p := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: offArch, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: arch, SkipTrue: 1},
+		enosys,
+		bpf.LoadAbsolute{Off: offNR, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: x32, SkipTrue: 1},
+		enosys,
+	}
+	for _, nr := range denied {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: nr, SkipTrue: 1}, eperm)
+	}
+	p = append(p,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipTrue: 1},
+		pass,
+		bpf.LoadAbsolute{Off: offArg0, Size: 4},
+	)
+	for _, f := range families {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: f, SkipTrue: 1}, pass)
+	}
+	return bpf.Assemble(append(p, unsupported))
+}
+
+// dropPrivileges narrows the bounding set and installs the filter, for the
+// calling thread and what it execs.
+func dropPrivileges() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if kept[c] {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: older kernels have fewer
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	if arch == 0 {
+		return nil // the filter knows amd64 and arm64
+	}
+	raw, err := filter()
+	if err != nil {
+		return err
+	}
+	prog := unix.SockFprog{Len: uint16(len(raw)), Filter: (*unix.SockFilter)(unsafe.Pointer(&raw[0]))}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
+	runtime.KeepAlive(raw)
+	if errno != 0 {
+		return fmt.Errorf("seccomp: %w", errno)
+	}
+	return nil
+}
+
+// LimitTool bounds one of the machine's tools: its memory, and its share of the
+// processor beside the server's.
+func LimitTool() error {
+	const most = 1 << 30 // bytes of address space
+	if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+		return fmt.Errorf("setrlimit: %w", err)
+	}
+	return unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
+}
