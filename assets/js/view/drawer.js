@@ -26,7 +26,7 @@ export function Drawer() {
       <button type="button" class="btn small fold" aria-expanded=${String(s.drawer)} aria-label=${t(s.drawer ? 'drawer.close' : 'drawer.open')} title=${t(s.drawer ? 'drawer.close' : 'drawer.open')}
         onClick=${() => c.drawer({ open: !s.drawer })}>${s.drawer ? '▾' : '▴'}</button>
     </div>
-    ${s.drawer && html`<div class="panel" id="panel" role="tabpanel" aria-labelledby=${`tab-${s.tab}`}><${View} key=${s.tab} /></div>`}
+    ${s.drawer && html`<div class="panel" id="panel" role="tabpanel" tabindex="0" aria-labelledby=${`tab-${s.tab}`}><${View} key=${s.tab} /></div>`}
   </section>`;
 }
 

@@ -49,7 +49,7 @@ export function Packets() {
     <table class="data packets"><caption class="sr">${t('tab.packets')}</caption>
       <thead><tr>${['time', 'node', 'dev', 'dir', 'what', 'ends', 'ttl', 'payload'].map((k) => html`<th key=${k} scope="col">${t(`col.${k}`)}</th>`)}</tr></thead>
       <tbody>${list.map((p) => html`<tr key=${p.seq} class=${`${p.seq === s.packet ? 'sel' : ''} ${p.trace && p.trace === s.trace ? 'mine' : ''}`} onClick=${() => c.packet(p.seq)}>
-        <td class="num"><button type="button" class="pick" aria-pressed=${String(p.seq === s.packet)} aria-label=${t('packet.pick', { n: p.seq })}>${span(Math.max(0, p.at - begin))}</button></td>
+        <td class="num"><button type="button" class="pick" aria-pressed=${String(p.seq === s.packet)} aria-label=${`${span(Math.max(0, p.at - begin))}: ${t('packet.pick', { n: p.seq })}`}>${span(Math.max(0, p.at - begin))}</button></td>
         <td>${p.node}</td><td>${p.dev}</td><td>${p.out ? `${t('dir.out')} ↗` : `${t('dir.in')} ↘`}</td><td>${p.summary}</td>
         <td><${Ends} h=${p.header} /></td><td class="num">${p.header.ttl ?? ''}</td><td class="payload">${p.payload ?? ''}</td></tr>`)}</tbody>
     </table>
