@@ -111,7 +111,7 @@ export default {
   'why.bridge': 'the bridge {dev} hands it on by MAC address',
   'why.socket': '{node} itself takes it',
   'why.local': 'an address of {node} itself',
-  'why.noroute': 'no row of the table fits',
+  'why.noroute': 'no row of the table fits, or none may be used',
   'why.conntrack': 'conntrack knows this connection; no rule was asked {cause}',
   'why.pass': 'no rule of {chain} decided',
   'ticket': 'The packet',

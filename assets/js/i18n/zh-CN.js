@@ -111,7 +111,7 @@ export default {
   'why.bridge': '网桥 {dev} 按 MAC 地址转发',
   'why.socket': '由 {node} 自己收下',
   'why.local': '目的地址属于 {node} 自己',
-  'why.noroute': '路由表里没有匹配的条目',
+  'why.noroute': '路由表里没有可用的条目',
   'why.conntrack': 'conntrack 认得这条连接，不再查询规则 {cause}',
   'why.pass': '{chain} 中没有规则作出决定',
   'ticket': '数据包',

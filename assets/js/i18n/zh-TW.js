@@ -111,7 +111,7 @@ export default {
   'why.bridge': '橋接器 {dev} 依 MAC 位址轉送',
   'why.socket': '由 {node} 自己收下',
   'why.local': '目的位址屬於 {node} 自己',
-  'why.noroute': '路由表裡沒有相符的項目',
+  'why.noroute': '路由表裡沒有可用的項目',
   'why.conntrack': 'conntrack 認得這條連線，不再查詢規則 {cause}',
   'why.pass': '{chain} 中沒有規則做出決定',
   'ticket': '封包',

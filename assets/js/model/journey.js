@@ -70,10 +70,19 @@ export function beats(trace) {
   return out;
 }
 
-/** A journey that did not arrive. @param {Trace} trace */
-export function lost(trace) {
-  return !['delivered', 'no-way-back', 'unclaimed'].includes(trace.disposition);
+/**
+ * How a journey ended, in one word: it arrived, it arrived and yet nothing
+ * will come of it, or it was lost.
+ * @param {Trace} trace
+ * @returns {'good' | 'warn' | 'bad'}
+ */
+export function outcome(trace) {
+  if (trace.disposition === 'no-way-back' || trace.disposition === 'unclaimed' || trace.code === 'refused') return 'warn';
+  return trace.disposition === 'delivered' ? 'good' : 'bad';
 }
+
+/** The outcomes' signs, so that colour is not the only one. */
+export const signs = { good: '✓', warn: '!', bad: '✕' };
 
 /** Nanoseconds from the first sighting to the last. @param {Beat[]} list */
 export function duration(list) {
@@ -156,10 +165,12 @@ export function routeWord(s, lang) {
  * What a chain did, in the fewest words: "nat 1 · MASQUERADE", "policy DROP".
  * @param {Beat} b
  * @param {Lang} lang
+ * @param {boolean} [terse]  where there is little room
  */
-export function ruleWord(b, lang) {
+export function ruleWord(b, lang, terse = false) {
   const s = b.step;
   const own = s.chain && s.chain !== s.point ? `${s.chain} ` : '';
+  if (s.rule && terse && s.table !== 'filter') return `${s.table} ${own}${s.rule}`;
   if (s.rule) return `${s.table === 'filter' ? '' : (s.table ?? '') + ' '}${own}${translate(lang, 'rule.n', { n: s.rule })}`;
   if (b.rewrite) return 'conntrack';
   if (s.verdict === 'policy DROP') return translate(lang, 'policy.DROP');
@@ -179,13 +190,13 @@ export function why(b, lang) {
     case 'tx': return translate(lang, 'why.tx', { dev: s.dev, node: b.node });
     case 'bridge': return s.note || translate(lang, 'why.bridge', { dev: s.dev });
     case 'socket': return s.note || translate(lang, 'why.socket', { node: b.node });
-    case 'route': return [s.verdict === 'local' ? translate(lang, 'why.local', { node: b.node }) : s.verdict === 'no route' ? translate(lang, 'why.noroute') : '', s.note]
+    case 'route': return [s.verdict === 'local' ? translate(lang, 'why.local', { node: b.node }) : s.verdict === 'no route' ? translate(lang, 'why.noroute') : '', s.verdict === 'no route' ? '' : s.note]
       .filter(Boolean).join(': ') || routeWord(s, lang);
   }
   if (s.rule) {
     return `${s.table} ${s.chain || s.point} ${translate(lang, 'rule.n', { n: s.rule })}${s.verdict ? ` · ${s.verdict}` : ''}`;
   }
-  if (b.rewrite) return translate(lang, 'why.conntrack', { cause: s.cause ?? '' });
+  if (b.rewrite) return translate(lang, 'why.conntrack', { cause: (s.cause ?? '').replace(/^conntrack: (an existing connection)?/, '') });
   if (s.verdict === 'policy DROP' || s.verdict === 'policy ACCEPT') {
     return `${s.table} ${s.chain || s.point} · ${translate(lang, s.verdict === 'policy DROP' ? 'policy.DROP' : 'policy.ACCEPT')}`;
   }

@@ -19,7 +19,7 @@
  * @typedef {{ x: number, y: number, w: number, h: number }} Box
  * @typedef {{ t: 'address' | 'listen' | 'default' | 'lo', text: string, dev?: string }} CardLine
  * @typedef {Box & { key: string, name: string, kind: string, side: 'left' | 'main' | 'right', unnamed: boolean, netns?: number, lines: CardLine[], sysctls: string[] }} Room
- * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'tiny' }} Gate
+ * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'tiny' | 'none' }} Gate
  * @typedef {Box & { gates: Gate[] }} Lane
  * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[] }} Bar
  * @typedef {Point & { key: string, node: string, dev: string, shape: 'dot' | 'chip' | 'none', side: 'left' | 'right' | 'free', lx: number, ly: number, anchor: string, up: boolean, live: boolean, addrs: string[], w: number }} Port
@@ -145,7 +145,7 @@ export function layout(snapshot, size, held = new Map()) {
   /** @param {Node} n */
   const owns = (n) => Boolean(gateway && (n.links ?? []).some((l) => (l.addrs ?? []).some((a) => a.prefix.split('/')[0] === gateway)));
   const others = snapshot.nodes.filter((n) => n !== main && n.kind === 'machine').sort((a, b) => Number(owns(b)) - Number(owns(a)));
-  let y = doorY - 45;
+  let y = doorY - 46;
   const total = others.reduce((sum, n) => sum + cardHeight(cardLines(n)) + 20, -20);
   if (y + total > h - 12) y = Math.max(12, h - 12 - total);
   for (const n of others) {
@@ -158,7 +158,7 @@ export function layout(snapshot, size, held = new Map()) {
     y += ch + 20;
   }
 
-  placeLinks(snapshot, scene, { doorY, junctionX: (hostR + rightX) / 2, barB });
+  placeLinks(snapshot, scene, { doorY, junctionX: hostR + (rightX - hostR) * 0.36, barB });
   return scene;
 }
 
@@ -207,6 +207,7 @@ function makeLane(x, y, w) {
       gate('route', route, cy, 68, 54, 'diamond'),
       gate('FORWARD', fwd, cy, gw, 46, 'box'),
       gate('POSTROUTING', post, cy, gw, 46, 'box'),
+      gate('handover', pre + gw / 2 + arrow / 2, cy, 0, 0, 'none'),
       gate('lo', pre, low, 46, 24, 'small'),
       gate('INPUT', route, low, 96, 34, 'box'),
       gate('socket', (route + out) / 2 - 10, low, Math.min(110, out - route - 96 - 42), 28, 'small'),

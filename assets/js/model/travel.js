@@ -14,6 +14,11 @@ export function gate(scene, id) {
 /** @param {Box} b @returns {Point} */
 export const centre = (b) => ({ x: b.x + b.w / 2, y: b.y + b.h / 2 });
 
+/** Whether the packet was at a point earlier in the same node. @param {Beat[]} list @param {number} i @param {string} point */
+function passed(list, i, point) {
+  return list.some((b) => b.index < i && b.hop === list[i].hop && (b.step.point === point || (b.step.point === 'conntrack' && b.step.chain === point)));
+}
+
 /**
  * The gate of the lane at which a beat happens, if it happens there.
  * @param {Scene} scene
@@ -31,13 +36,11 @@ export function gateOf(scene, list, i) {
     return 'PREROUTING';
   }
   if (p === 'route') {
-    for (let k = i - 1; k >= 0 && list[k].hop === b.hop; k--) {
-      if (['PREROUTING', 'rx'].includes(list[k].step.point)) return 'route';
-      if (list[k].step.point === 'OUTPUT') return 'route-out';
-    }
-    return 'route-local';
+    if (passed(list, i, 'rx')) return 'route';
+    return passed(list, i, 'OUTPUT') ? 'route-out' : 'route-local';
   }
   if ((p === 'rx' || p === 'tx') && b.step.dev === 'lo') return 'lo';
+  if (p === 'rx' && passed(list, i, 'PREROUTING')) return 'handover';
   return gate(scene, p) ? p : '';
 }
 
@@ -65,9 +68,9 @@ export function spot(scene, list, i) {
   if (junction) return { x: junction.x, y: junction.y };
   const room = scene.rooms.find((r) => r.key === b.node);
   if (!room) return { x: scene.w / 2, y: scene.h - 30 };
-  const depth = { PREROUTING: 18, POSTROUTING: 18, route: 32, conntrack: 18 }[b.step.point] ?? 46;
+  const depth = { PREROUTING: 17, POSTROUTING: 17, route: 28, conntrack: 17 }[b.step.point] ?? 39;
   const y = room.side === 'main' ? room.y + room.h - 40 : room.y + 20;
-  return { x: room.side === 'right' ? room.x + room.w - 64 + depth : room.x + room.w - depth, y };
+  return { x: room.side === 'right' ? room.x + room.w - 56 + depth : room.x + room.w - depth, y };
 }
 
 /** @param {Scene} scene @param {Beat[]} list @param {number} i */
@@ -91,13 +94,15 @@ function barNear(scene, list, i) {
 }
 
 /**
- * The line from beat i-1 to beat i, as an SVG path.
+ * The line from beat i-1 to beat i, as an SVG path. What is drawn stops at the
+ * gates' edges and stays out of the cards; the packet itself goes all the way.
  * @param {Scene} scene
  * @param {Beat[]} list
  * @param {number} i
+ * @param {boolean} [drawn]
  * @returns {string}
  */
-export function leg(scene, list, i) {
+export function leg(scene, list, i, drawn = false) {
   const to = spot(scene, list, i);
   if (i <= 0) return `M${to.x} ${to.y}L${to.x} ${to.y}`;
   const from = spot(scene, list, i - 1);
@@ -108,10 +113,10 @@ export function leg(scene, list, i) {
     return cable ?? straight(from, to);
   }
   const lane = scene.lane;
-  if (!lane || a.node !== scene.main) return straight(from, to);
+  if (!lane || a.node !== scene.main) return drawn ? '' : straight(from, to);
   const ga = gateOf(scene, list, i - 1);
   const gb = gateOf(scene, list, i);
-  if (ga && gb && ga !== 'lo' && gb !== 'lo') return between(scene, ga, gb, from, to);
+  if (ga && gb && ga !== 'lo' && gb !== 'lo') return between(scene, ga, gb, from, to, drawn);
   const corridor = lane.y + lane.h;
   const centreX = lane.x + lane.w / 2;
   if (!ga && gb) { // into the lane: at its left end, whichever door it came in by
@@ -120,9 +125,9 @@ export function leg(scene, list, i) {
     if (gb !== 'PREROUTING') return straight(from, to);
     const x = lane.x - 6;
     if (from.x < centreX) {
-      return `M${from.x} ${from.y}C${from.x} ${from.y - 44} ${x} ${corridor - 10} ${x} ${corridor - 40}C${x - 4} ${entry.y + 16} ${x} ${entry.y + 2} ${entry.x - 2} ${entry.y}L${to.x} ${to.y}`;
+      return `M${from.x} ${from.y}C${from.x} ${from.y - 44} ${x} ${corridor - 10} ${x} ${corridor - 40}C${x - 4} ${entry.y + 16} ${x} ${entry.y + 2} ${entry.x - 2} ${entry.y}${drawn ? '' : `L${to.x} ${to.y}`}`;
     }
-    return rounded([from, { x: from.x, y: corridor + 14 }, { x, y: corridor + 14 }, { x, y: entry.y }, entry, to]);
+    return rounded([from, { x: from.x, y: corridor + 14 }, { x, y: corridor + 14 }, { x, y: entry.y }, entry, ...(drawn ? [] : [to])]);
   }
   if (ga && !gb) { // out of it: at its right end
     const g = /** @type {Gate} */ (gate(scene, ga));
@@ -130,28 +135,28 @@ export function leg(scene, list, i) {
     if (ga !== 'POSTROUTING' && ga !== 'OUTPUT') return straight(from, to);
     const x = lane.x + lane.w + 8;
     if (to.x >= centreX) {
-      return `M${from.x} ${from.y}L${exit.x} ${exit.y}C${x + 26} ${exit.y + 2} ${x + 8} ${corridor + 10} ${to.x} ${to.y - 16}L${to.x} ${to.y}`;
+      return `${drawn ? 'M' : `M${from.x} ${from.y}L`}${exit.x} ${exit.y}C${x + 26} ${exit.y + 2} ${x + 8} ${corridor + 10} ${to.x} ${to.y - 16}L${to.x} ${to.y}`;
     }
-    return rounded([from, exit, { x, y: exit.y }, { x, y: corridor + 26 }, { x: to.x, y: corridor + 26 }, to]);
+    return rounded([...(drawn ? [] : [from]), exit, { x, y: exit.y }, { x, y: corridor + 26 }, { x: to.x, y: corridor + 26 }, to]);
   }
   if (gb === 'lo') {
     const g = /** @type {Gate} */ (gate(scene, ga || 'POSTROUTING'));
     const x = lane.x + lane.w + 8;
     if (ga === 'lo') return straight(from, to);
-    return rounded([from, { x: g.x + g.w, y: g.y + g.h / 2 }, { x, y: g.y + g.h / 2 }, { x, y: corridor + 14 }, { x: to.x, y: corridor + 14 }, to]);
+    return rounded([...(drawn ? [] : [from]), { x: g.x + g.w, y: g.y + g.h / 2 }, { x, y: g.y + g.h / 2 }, { x, y: corridor + 14 }, { x: to.x, y: corridor + 14 }, to]);
   }
   return straight(from, to);
 }
 
 /**
  * From gate to gate: along the arrows, behind the boxes.
- * @param {Scene} scene @param {string} a @param {string} b @param {Point} from @param {Point} to
+ * @param {Scene} scene @param {string} a @param {string} b @param {Point} from @param {Point} to @param {boolean} drawn
  */
-function between(scene, a, b, from, to) {
+function between(scene, a, b, from, to, drawn) {
   const p = centre(/** @type {Gate} */ (gate(scene, a)));
   const q = centre(/** @type {Gate} */ (gate(scene, b)));
   const corner = a === 'OUTPUT' ? { x: q.x, y: p.y } : { x: p.x, y: q.y };
-  return rounded([from, p, corner, q, to]);
+  return rounded(drawn ? [p, corner, q] : [from, p, corner, q, to]);
 }
 
 /** @param {Point} a @param {Point} b */
@@ -211,6 +216,7 @@ export function placeTicket(scene, dot, size, before) {
     ...scene.bars.map((b) => ({ box: b, weight: 2 })),
     ...scene.rooms.filter((r) => r.side !== 'main').map((r) => ({ box: r, weight: 3 })),
     ...scene.ports.filter((p) => p.shape !== 'none').map((p) => ({ box: portBox(p), weight: 3 })),
+    ...scene.rooms.filter((r) => r.side === 'main').flatMap((r) => [r.x - 8, r.x + r.w - 8].map((x) => ({ box: { x, y: r.y, w: 16, h: r.h }, weight: 2 }))),
     { box: { x: dot.x - 20, y: dot.y - 20, w: 40, h: 40 }, weight: 50 },
   ];
   /** @param {Point} at */

@@ -1,7 +1,7 @@
 // The journey as a table: one column for each beat; and the player.
 
 import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
-import { changed, duration, endpoint, first, head, lost, reason, proof, sinceStart, slowdown, span, tracesOf } from '../model/journey.js';
+import { changed, duration, endpoint, first, head, outcome, reason, proof, signs, sinceStart, slowdown, span, tracesOf } from '../model/journey.js';
 import { short } from '../model/addresses.js';
 import { currentBeats, currentTrace, currentStep, stepTraces } from '../model/state.js';
 import { usePage } from './context.js';
@@ -32,10 +32,10 @@ function Chips() {
   return html`<div class="chips" role="group" aria-label=${t('journeys')}>
     ${traces.map((x) => {
       const h = first(x);
-      const bad = lost(x);
-      return html`<button key=${x.id} type="button" class=${`chip ${bad ? 'bad' : ''}`} aria-pressed=${String(x.id === s.trace)} onClick=${() => c.choose(x.id)}
-        title=${reason(x, s.lang)}><span aria-hidden="true">${bad ? '✕' : x.reply ? '←' : '→'}</span> ${x.summary}
-        ${h?.src && html` <span class="ends">${short(h.src)} → ${short(h.dst)}</span>`}${bad && html`<span class="sr"> (${t('lost')})</span>`}</button>`;
+      const how = outcome(x);
+      return html`<button key=${x.id} type="button" class=${`chip ${how}`} aria-pressed=${String(x.id === s.trace)} onClick=${() => c.choose(x.id)}
+        title=${reason(x, s.lang)}><span aria-hidden="true">${how !== 'good' ? signs[how] : x.reply ? '←' : '→'}</span> ${x.summary}
+        ${h?.src && html` <span class="ends">${short(h.src)} → ${short(h.dst)}</span>`}${how === 'bad' && html`<span class="sr"> (${t('lost')})</span>`}</button>`;
     })}
   </div>`;
 }
@@ -50,7 +50,7 @@ function Table({ list }) {
     const box = frame.current;
     if (!cell || !box) return;
     const left = cell.offsetLeft - 110;
-    const right = cell.offsetLeft + cell.offsetWidth + 60;
+    const right = cell.nextElementSibling?.matches('.fin') ? box.scrollWidth : cell.offsetLeft + cell.offsetWidth + 60;
     const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
     if (left < box.scrollLeft) box.scrollTo({ left, behavior: smooth ? 'smooth' : 'auto' });
     else if (right > box.scrollLeft + box.clientWidth) box.scrollTo({ left: right - box.clientWidth, behavior: smooth ? 'smooth' : 'auto' });
@@ -81,7 +81,7 @@ function Table({ list }) {
         ${b.after.ttl !== undefined && html`<div>ttl ${b.after.ttl}</div>`}
         <div class=${`ev ${b.step.evidence}`}>${b.step.timed ? sinceStart(b.step.at) : t(`ev.${b.step.evidence}`)}</div>
       </td>`)}
-      <td class=${`fin ${lost(trace) ? 'bad' : 'good'}`}><p>${lost(trace) ? '✕ ' : '✓ '}<${Coloured} text=${reason(trace, s.lang)} /></p><p class="proof">${proof(trace, s.lang)}</p></td>
+      <td class=${`fin ${outcome(trace)}`}><p>${signs[outcome(trace)]} <${Coloured} text=${reason(trace, s.lang)} /></p><p class="proof">${proof(trace, s.lang)}</p></td>
     </tr></tbody>
   </table></div>`;
 }

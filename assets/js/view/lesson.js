@@ -20,7 +20,8 @@ export function LessonColumn() {
     const key = run ? `${run.id} ${run.state}` : '';
     if (key && key !== seenRun.current && step?.id === run?.id) {
       const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
-      (box.current?.querySelector('.ask') ?? box.current?.querySelector('.outcome'))?.scrollIntoView({ block: step?.predict ? 'start' : 'nearest', behavior: smooth ? 'smooth' : 'auto' });
+      const el = /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector('.ask') ?? box.current?.querySelector('.outcome'));
+      if (el && box.current) box.current.scrollTo({ top: el.offsetTop - 14, behavior: smooth ? 'smooth' : 'auto' });
     }
     seenRun.current = key;
   }, [run]);
@@ -122,12 +123,15 @@ function Verdict({ step, run }) {
   if (run.state === 'skipped') return null;
   if (!run.answer && !run.observed) return html`<div class="verdict none">${t('verdict.none')}</div>`;
   return html`<div class="verdict">
-    <p><b>${t('verdict')} <${Label} text=${run.observed || localized(s.lang, right?.label)} />${t('verdict.stop')}</b>${' '}
+    <p><b>${t('verdict')} <${Label} text=${plainly(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
       ${chosen && (chosen.id === run.answer ? t('verdict.right') : t('verdict.wrong'))}</p>
     ${chosen && chosen.id !== run.answer && chosen.why && html`<div class="mis"><p class="you">${t('verdict.you')} <${Label} text=${localized(s.lang, chosen.label)} /></p><${Prose} docs=${chosen.why} /></div>`}
     ${right?.why && html`<${Prose} docs=${right.why} />`}
   </div>`;
 }
+
+/** Whether a value reads by itself: an address, a number. @param {string | undefined} observed */
+const plainly = (observed) => /^[\d.:/]+$/.test(observed ?? '');
 
 /** @param {{ run: StepRun }} props */
 function Checks({ run }) {

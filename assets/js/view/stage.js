@@ -3,7 +3,7 @@
 import { html, useLayoutEffect, useMemo, useRef, useState } from '../../vendor/htm-preact.js';
 import { layout, gone, mainNode } from '../model/scene.js';
 import { gateOf, leg, spot, placeTicket } from '../model/travel.js';
-import { isHook, lost, playTime, routeWord, ruleWord, reason } from '../model/journey.js';
+import { isHook, outcome, playTime, routeWord, ruleWord, reason } from '../model/journey.js';
 import { currentBeats, currentTrace, stepTraces } from '../model/state.js';
 import { usePage } from './context.js';
 import { Ticket } from './ticket.js';
@@ -56,7 +56,7 @@ export function Stage() {
       ${scene.bars.map((b) => html`<${BarView} key=${b.key} bar=${b} />`)}
       ${ghosts.ports.map((p) => html`<${PortView} key=${`gone ${p.key}`} port=${p} ghost />`)}
       ${scene.ports.filter((p) => p.shape !== 'none').map((p) => html`<${PortView} key=${p.key} port=${p} />`)}
-      ${trace && beat && html`<${Packet} key=${trace.id} scene=${scene} list=${list} at=${beat.index} playing=${s.playing} failed=${lost(trace)} />`}
+      ${trace && beat && html`<${Packet} key=${trace.id} scene=${scene} list=${list} at=${beat.index} playing=${s.playing} failed=${outcome(trace) === 'bad'} />`}
     </svg>
     ${!s.snapshot && html`<p class="empty">${s.lab?.state === 'lost' ? t('stage.lost') : s.hello?.backend === 'none' ? t('stage.none') : t('stage.wait')}</p>`}
     ${trace && beat && html`<${PlacedTicket} scene=${scene} scale=${scale} offset=${offset} list=${list} beat=${beat} />`}
@@ -183,6 +183,7 @@ function GateView({ gate: g, beat, now, chains }) {
   const acts = Boolean(beat && (beat.rewrite || stops));
   const colour = acts && !stops ? (s.colours.get((beat?.before.src !== beat?.after.src ? beat?.after.src : beat?.after.dst) ?? '') ?? 'none') : 'none';
   const cls = `gate ${g.shape} ${now ? 'now' : ''} ${beat ? 'passed' : ''} ${stops ? 'stop' : acts ? 'acted' : ''} c-${colour}`;
+  if (g.shape === 'none') return null;
   if (g.shape === 'tiny') {
     return html`<g class=${cls}><path d=${`M${cx} ${cy - 7}L${cx + 9} ${cy}L${cx} ${cy + 7}L${cx - 9} ${cy}z`}><title>${t('point.route')}</title></path></g>`;
   }
@@ -209,7 +210,7 @@ function GateView({ gate: g, beat, now, chains }) {
 
 /** @param {Beat} b @param {import('../protocol').Lang} lang */
 function actWord(b, lang) {
-  const word = ruleWord(b, lang);
+  const word = ruleWord(b, lang, true);
   return b.step.rule && b.step.verdict ? `${word} · ${b.step.verdict}` : word;
 }
 
@@ -253,7 +254,8 @@ function PortView({ port, ghost }) {
  */
 function Packet({ scene, list, at: index, playing, failed }) {
   const { s } = usePage();
-  const path = /** @type {{ current: SVGPathElement | null }} */ (useRef(null));
+  const path = /** @type {{ current: SVGPathElement | null }} */ (useRef(null)); // the way the dot goes
+  const trail = /** @type {{ current: SVGPathElement | null }} */ (useRef(null)); // what is seen of it
   const dot = /** @type {{ current: SVGGElement | null }} */ (useRef(null));
   const before = useRef(index);
   const [arrived, setArrived] = useState(true);
@@ -281,18 +283,25 @@ function Packet({ scene, list, at: index, playing, failed }) {
     let frame = 0;
     setArrived(false);
     put(0);
-    line.style.strokeDasharray = `${length}`;
-    line.style.strokeDashoffset = `${length}`;
+    const ink = trail.current;
+    const seen = ink?.getTotalLength() ?? 0;
+    /** @param {number} f */
+    const reveal = (f) => {
+      if (!ink) return;
+      ink.style.strokeDasharray = f < 1 ? `${seen}` : '';
+      ink.style.strokeDashoffset = f < 1 ? `${seen * (1 - f)}` : '';
+    };
+    reveal(0);
     const tick = (/** @type {number} */ now) => {
       const f = Math.min(1, Math.max(0, (now - begin) / time));
       const eased = f < 0.5 ? 2 * f * f : 1 - (2 - 2 * f) ** 2 / 2;
       put(eased);
-      line.style.strokeDashoffset = `${length * (1 - eased)}`;
+      reveal(eased);
       if (f < 1) frame = requestAnimationFrame(tick);
-      else { setArrived(true); line.style.strokeDasharray = ''; line.style.strokeDashoffset = ''; }
+      else setArrived(true);
     };
     frame = requestAnimationFrame(tick);
-    return () => { cancelAnimationFrame(frame); line.style.strokeDasharray = ''; line.style.strokeDashoffset = ''; };
+    return () => { cancelAnimationFrame(frame); reveal(1); };
   }, [index, list]);
 
   useLayoutEffect(() => { // the world moved under the packet
@@ -306,7 +315,8 @@ function Packet({ scene, list, at: index, playing, failed }) {
   const dead = failed && beat.last && arrived;
   return html`<g class="journey">
     <${Trail} scene=${scene} list=${list} to=${index} />
-    <path ref=${path} class=${`trail last ${inLane(scene, list, index) ? 'hidden' : ''} c-${colourOf((list[index - 1] ?? beat).after.src)}`} d=${leg(scene, list, index)} />
+    <path ref=${path} class="guide" d=${leg(scene, list, index)} />
+    <path ref=${trail} class=${`trail last c-${colourOf((list[index - 1] ?? beat).after.src)}`} d=${inLane(scene, list, index) ? '' : leg(scene, list, index, true)} />
     <g ref=${dot} class=${`dot c-${colourOf(header.src)} ${dead ? 'dead' : ''}`}>
       <circle r="10" />
       ${dead && html`<path d="M-4 -4L4 4M4 -4L-4 4" />`}
@@ -324,7 +334,7 @@ const inLane = (scene, list, i) => i > 0 && list[i].hop === list[i - 1].hop && B
 function Trail({ scene, list, to, inLane: inside }) {
   const { s } = usePage();
   return html`<g class="way">${list.slice(1, to + (inside ? 1 : 0)).filter((b) => inLane(scene, list, b.index) === Boolean(inside)).map((b) => html`<path key=${b.index}
-    class=${`trail c-${s.colours.get(list[b.index - 1].after.src ?? '') ?? 'none'}`} d=${leg(scene, list, b.index)} />`)}</g>`;
+    class=${`trail c-${s.colours.get(list[b.index - 1].after.src ?? '') ?? 'none'}`} d=${leg(scene, list, b.index, true)} />`)}</g>`;
 }
 
 /** @param {{ scene: Scene, scale: number, offset: { x: number, y: number }, list: Beat[], beat: Beat }} props */

@@ -119,7 +119,7 @@ export function Conntrack() {
   return html`<div class="tables"><${NodePicker} />
     ${list.length === 0 ? html`<${Nothing} text=${t('conntrack.none')} />` : html`<${Table} caption=${t('conntrack.caption', { node: node?.name })} heads=${[t('col.proto'), t('col.orig'), t('col.reply'), t('col.nat'), t('col.state'), t('col.timeout')]}>
       ${list.map((k) => html`<tr><td>${k.proto}</td><td><${TupleView} of=${k.orig} /></td>
-        <td><${TupleView} of=${k.reply} mark=${{ src: k.reply.src !== k.orig.dst || k.reply.sport !== k.orig.dport, dst: k.reply.dst !== k.orig.src }} /></td>
+        <td><${TupleView} of=${k.reply} mark=${{ src: k.reply.src !== k.orig.dst || (k.proto !== 'icmp' && k.reply.sport !== k.orig.dport), dst: k.reply.dst !== k.orig.src || (k.proto !== 'icmp' && k.reply.dport !== k.orig.sport) }} /></td>
         <td>${[k.srcNAT ? 'SNAT' : '', k.dstNAT ? 'DNAT' : ''].filter(Boolean).join(' + ') || '–'}</td>
         <td>${[k.state, k.replied ? t('conn.replied') : t('conn.unreplied'), k.assured ? t('conn.assured') : ''].filter(Boolean).join(', ')}</td><td class="num">${t('seconds', { n: k.timeout })}</td></tr>`)}
     </${Table}><p class="hint">${t('conntrack.hint')}</p>`}</div>`;

@@ -2,7 +2,7 @@
 // just changed, and why.
 
 import { html } from '../../vendor/htm-preact.js';
-import { endpoint, lost, proof, reason, sinceStart, why } from '../model/journey.js';
+import { endpoint, outcome, proof, reason, signs, sinceStart, why } from '../model/journey.js';
 import { mainNode } from '../model/scene.js';
 import { currentTrace } from '../model/state.js';
 import { usePage } from './context.js';
@@ -20,7 +20,7 @@ export function Ticket({ list, beat, boxRef }) {
   const arp = after.proto === 'arp';
   const named = beat.step.point !== 'rx' && beat.step.point !== 'tx' && beat.node !== mainNode(s.snapshot)?.name;
   const explained = beat.step.evidence === 'explained' || beat.step.evidence === 'simulated';
-  return html`<div class=${`ticket ${beat.last ? (lost(trace) ? 'bad' : 'good') : ''}`} ref=${boxRef} role="group" aria-label=${t('ticket')}>
+  return html`<div class=${`ticket ${beat.last ? outcome(trace) : ''}`} ref=${boxRef} role="group" aria-label=${t('ticket')}>
     <div class="hd"><b>${trace.summary}</b><span>${t('ticket.step', { n: beat.index + 1, total: list.length })}${beat.step.timed ? ` · ${sinceStart(beat.step.at)}` : ''}</span></div>
     <dl>
       <dt>${t(arp ? 'field.asker' : 'field.src')}</dt><dd><${Change} was=${endpoint(beat.before, 'src')} is=${endpoint(after, 'src')} /></dd>
@@ -29,7 +29,7 @@ export function Ticket({ list, beat, boxRef }) {
       ${!arp && after.ttl !== undefined && html`<dt>TTL</dt><dd><span class="addr wash">${after.ttl}${before.ttl !== undefined && before.ttl !== after.ttl ? html`<span class="was"> ${t('was', { ttl: before.ttl })}</span>` : ''}</span></dd>`}
       <dt>${t('field.why')}</dt><dd class=${`why ${beat.rewrite ? 'hot' : ''}`}>${named ? `${beat.node}: ` : ''}<${Coloured} text=${why(beat, s.lang)} />${explained && html` <span class="ev explained">${t(`ev.${beat.step.evidence}`)}</span>`}</dd>
     </dl>
-    ${beat.last && html`<div class="end"><b>${lost(trace) ? '✕ ' : '✓ '}<${Coloured} text=${reason(trace, s.lang)} /></b>
+    ${beat.last && html`<div class="end"><b>${signs[outcome(trace)]} <${Coloured} text=${reason(trace, s.lang)} /></b>
       <span class="proof">${proof(trace, s.lang)}</span></div>`}
   </div>`;
 }
