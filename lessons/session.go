@@ -40,14 +40,17 @@ type Session struct {
 	built int                     // counts the labs made, to tell late news of an old one
 	snap  *state.Snapshot
 
-	log     []op.Line
-	place   int     // steps done
-	begun   []int   // by step: length of log before it
-	ended   []int   // by step: length of log after it
-	steps   []Taken // one for each step done, and one more when the last try broke
+	log     []op.Line // at most maxLog
+	place   int       // steps done
+	begun   []int     // by step: length of log before it
+	ended   []int     // by step: length of log after it
+	steps   []Taken   // one for each step done, and one more when the last try broke
 	own     []ownRan
 	guesses map[string]string
 }
+
+// maxLog is how many operations a lab is rebuilt from.
+const maxLog = 20_000
 
 type ownRan struct {
 	Ran
@@ -284,7 +287,7 @@ func (s *Session) Predict(step, option string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i < s.place || i == s.place && s.state == LabRunning {
+	if i < len(s.begun) {
 		return &Refusal{"already-run", "The packets have answered that already.", "Go back a step to guess afresh."}
 	}
 	s.guesses[step] = option
@@ -322,9 +325,7 @@ func (s *Session) Command(node, text string, tell func(Update)) error {
 			return s.failed(ctx, err)
 		}
 		r := Ran{l, out}
-		s.mu.Lock()
-		s.own = append(s.own, ownRan{r, len(s.log)})
-		s.mu.Unlock()
+		s.keep(r)
 		tell(Update{Ran: &CommandRan{Ran: r}})
 		return s.look(ctx, tell)
 	})
@@ -337,6 +338,24 @@ func (s *Session) Stop() {
 	defer s.mu.Unlock()
 	if s.stop != nil {
 		s.stop(errStopped)
+	}
+}
+
+// keep remembers a command of the learner's own, and forgets the oldest beyond
+// what a page that joins late needs.
+func (s *Session) keep(r Ran) {
+	const most, bytes = 50, 1 << 20
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own = append(s.own, ownRan{r, len(s.log)})
+	size := 0
+	for i := len(s.own) - 1; i >= 0; i-- {
+		o := &s.own[i]
+		size += len(o.Stdout) + len(o.Stderr) + 8192*len(o.Traces)
+		if len(s.own)-i > most || size > bytes && i < len(s.own)-1 {
+			s.own = slices.Clone(s.own[i+1:])
+			break
+		}
 	}
 }
 
@@ -467,8 +486,8 @@ func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
 		return nil
 	}
 	err = s.failed(ctx, err)
+	s.unmark(i)
 	s.mu.Lock()
-	s.log = s.log[:s.begun[i]]
 	alive := s.lab != nil
 	s.mu.Unlock()
 	if !alive {
@@ -494,11 +513,8 @@ func (s *Session) skipStep(ctx context.Context, i int, tell func(Update)) error 
 	s.mark(i)
 	step := &s.lesson.Steps[i]
 	if err := Replay(ctx, lab, []*Step{step}); err != nil {
-		err = s.failed(ctx, err)
-		s.mu.Lock()
-		s.log = s.log[:s.begun[i]]
-		s.mu.Unlock()
-		return err
+		s.unmark(i)
+		return s.failed(ctx, err)
 	}
 	s.take(i, Taken{ID: step.ID, State: StepSkipped}, true)
 	return nil
@@ -508,6 +524,13 @@ func (s *Session) skipStep(ctx context.Context, i int, tell func(Update)) error 
 func (s *Session) mark(i int) {
 	s.mu.Lock()
 	s.begun = append(s.begun[:i], len(s.log))
+	s.mu.Unlock()
+}
+
+// unmark forgets what step i did: it was cut short.
+func (s *Session) unmark(i int) {
+	s.mu.Lock()
+	s.log, s.begun = s.log[:s.begun[i]], s.begun[:i]
 	s.mu.Unlock()
 }
 
@@ -684,13 +707,23 @@ type tap struct {
 }
 
 func (t *tap) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
+	if op.Probe(o) {
+		return t.apply(ctx, node, o)
+	}
+	s := t.s
+	s.mu.Lock()
+	full := len(s.log) >= maxLog
+	s.mu.Unlock()
+	if full {
+		return op.Result{Status: 1, Stderr: fmt.Sprintf("vethlab: this lab has been changed %d times and could not be rebuilt after one more; go back to a step\n", maxLog)}, nil
+	}
 	res, err := t.apply(ctx, node, o)
-	if err == nil && !op.Probe(o) {
-		t.s.mu.Lock()
-		if t.s.built == t.built {
-			t.s.log = append(t.s.log, op.Line{Node: node, Op: o})
+	if err == nil {
+		s.mu.Lock()
+		if s.built == t.built {
+			s.log = append(s.log, op.Line{Node: node, Op: o})
 		}
-		t.s.mu.Unlock()
+		s.mu.Unlock()
 	}
 	return res, err
 }

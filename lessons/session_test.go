@@ -428,3 +428,43 @@ func TestSessionOwnCommand(t *testing.T) {
 		t.Errorf("own commands %+v, want two, the second refused with the place of its error", own)
 	}
 }
+
+// What a page that joins late is told of the learner's own commands is bounded;
+// what a rebuild needs is not forgotten with it.
+func TestSessionForgetsOldCommands(t *testing.T) {
+	p := newPupil(t, time.Minute)
+	must(t, p.Start(p.tell))
+	must(t, p.Command("host", "ip netns add own", p.tell))
+	for range 55 {
+		must(t, p.Command("host", "echo x", p.tell))
+	}
+	if n := len(p.Status().History.Own); n != 50 {
+		t.Errorf("%d commands remembered, want 50", n)
+	}
+	long := "x=xxxxxxxxxxxxxxxx; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do x=$x$x; done; echo $x"
+	for range 4 {
+		must(t, p.Command("host", long, p.tell))
+	}
+	if n := len(p.Status().History.Own); n < 1 || n > 4 {
+		t.Errorf("%d commands remembered after long outputs, want few", n)
+	}
+	must(t, p.Rebuild(p.tell))
+	if got, want := p.labs.Last().Done(), []string{"host# ip netns add own"}; !slices.Equal(got, want) {
+		t.Errorf("the new lab did %q, want %q", got, want)
+	}
+}
+
+// A guess may be made while a command of the learner's own runs.
+func TestSessionPredictMeanwhile(t *testing.T) {
+	p := newPupil(t, time.Minute)
+	must(t, p.Start(p.tell))
+	must(t, p.Run("one", p.tell))
+	end := make(chan error, 1)
+	go func() { end <- p.Command("host", "sleep 1000", p.tell) }()
+	p.wait(t, "it sleeps", func() bool { return len(p.labs.Last().Done()) == 3 })
+	if got := code(p.Predict("two", "a")); got != "" {
+		t.Errorf("a guess while a command of one's own runs: %q", got)
+	}
+	p.Stop()
+	<-end
+}

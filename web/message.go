@@ -78,8 +78,8 @@ type Lab struct {
 	Steps []Step `json:"steps,omitzero"`
 	// Own holds the learner's own commands, in order; absent like Steps.
 	Own []Command `json:"own,omitzero"`
-	// Guesses are the options chosen so far, by step.
-	Guesses map[string]string `json:"guesses,omitempty"`
+	// Guesses are the options chosen so far, by step: always all of them.
+	Guesses map[string]string `json:"guesses"`
 	// Next is the step to run next; empty when the lesson is done.
 	Next string `json:"next,omitempty"`
 	Tabs int    `json:"tabs"` // pages open on this lab

@@ -647,3 +647,58 @@ func TestServerStops(t *testing.T) {
 		t.Errorf("a lab after the end: %v", err)
 	}
 }
+
+// A page so far behind that messages it must have would pile up is told to
+// connect again.
+func TestQueueGivesUp(t *testing.T) {
+	q := newQueue()
+	q.put(make([]byte, maxBytes+1)) // whatever its size, one message may wait
+	if body, ok := q.take(); !ok || len(body) != maxBytes+1 {
+		t.Fatalf("took %d bytes, %v", len(body), ok)
+	}
+	for range 16 {
+		q.put(make([]byte, maxBytes/16))
+	}
+	if _, ok := q.take(); !ok {
+		t.Fatal("given up while everything fits")
+	}
+	q.put(make([]byte, maxBytes/8))
+	if _, ok := q.take(); ok {
+		t.Fatal("not given up")
+	}
+}
+
+func TestQueueKeepsTheLastSnapshot(t *testing.T) {
+	q := newQueue()
+	q.putSnapshot([]byte("1"))
+	q.put([]byte("step"))
+	q.putSnapshot([]byte("2"))
+	q.putPackets([]trace.Packet{{Seq: 1}}, 0)
+	q.putPackets([]trace.Packet{{Seq: 2}}, 0)
+	q.put([]byte("end"))
+	var got []string
+	for body, ok := q.take(); ok && body != nil; body, ok = q.take() {
+		got = append(got, string(body))
+	}
+	if len(got) != 4 || got[0] != "step" || got[1] != "2" || strings.Count(got[2], "seq") != 2 || got[3] != "end" {
+		t.Errorf("took %q; want the step, the later snapshot, both sightings in one message, the end", got)
+	}
+}
+
+// Requests beyond the rate are answered later, not refused.
+func TestRequestRate(t *testing.T) {
+	hs, _, _ := start(t, nil)
+	p := dial(t, hs, nil)
+	begin := time.Now()
+	const over = 10
+	for range requestBurst + over {
+		p.ask(t, Request{Type: "stop"})
+	}
+	all := p.until(t, ends(p.lastID))
+	if len(all) != requestBurst+over {
+		t.Errorf("%d answers to %d requests", len(all), requestBurst+over)
+	}
+	if took, least := time.Since(begin), time.Second*(over-2)/requestRate; took < least {
+		t.Errorf("took %v, want at least %v", took, least)
+	}
+}

@@ -96,29 +96,34 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	defer srv.Close()
 
+	// Whether labs can run here: waited for only when nothing else will do.
+	if *backend == "kernel" {
+		if reason, fix := probe(ctx); reason != "" && ctx.Err() == nil {
+			return fail(1, "the kernel backend cannot run here: %s\n  mend: %s\n  more: vethlab doctor", reason, fix)
+		}
+		srv.Probed("", "")
+	} else {
+		go func() {
+			reason, fix := probe(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			srv.Probed(reason, fix)
+			if reason != "" {
+				fmt.Fprintf(stderr, "The kernel backend cannot run here, so the page shows the lessons but cannot run their steps.\n  why:  %s\n  mend: %s\n  more: vethlab doctor\n", reason, fix)
+			}
+		}()
+	}
+
 	address := "http://" + browserHost(ln.Addr()) + "/"
 	fmt.Fprintf(stdout, "vethlab is at %s\nCtrl-C stops it; every lab goes with it.\n", address)
 	if note := exposure(ln.Addr(), hosts); note != "" {
 		fmt.Fprintln(stderr, note)
 	}
 
-	failed := make(chan error, 2)
-	go func() {
-		reason, fix := probe(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		srv.Probed(reason, fix)
-		switch {
-		case reason == "":
-		case *backend == "kernel":
-			failed <- fmt.Errorf("the kernel backend cannot run here: %s\n  mend: %s\n  more: vethlab doctor", reason, fix)
-		default:
-			fmt.Fprintf(stderr, "The kernel backend cannot run here, so the page shows the lessons but cannot run their steps.\n  why:  %s\n  mend: %s\n  more: vethlab doctor\n", reason, fix)
-		}
-	}()
 	hs := &http.Server{Handler: srv, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	failed := make(chan error, 1)
 	go func() { failed <- hs.Serve(ln) }()
 	if *open {
 		browser := osexec.Command("xdg-open", address)
