@@ -358,6 +358,10 @@ func (b *tab) walk(step string) (snat, dnat bool) {
 			}
 			if strings.Contains(now.Gate, "MASQUERADE") {
 				snat = true
+				b.wait("the packet on the stage to take the colour of its new source", `() => {
+					const colours = (el) => el && [...el.classList].find((c) => c.startsWith('c-'));
+					return colours(document.querySelector('.stage .journey .dot')) === colours(document.querySelector('.ticket .flip span.addr'));
+				}`)
 				b.shot("rewrite-" + step + "-masquerade")
 			}
 			if strings.Contains(now.Gate, "DNAT") {
