@@ -125,7 +125,7 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 	case op.RuleCheck, op.ChainFlush, op.ChainZero:
 		// go-iptables has no call that does just this, and says what iptables says.
 		defer n.rulesChanged()
-		return in.run(ctx, n, strings.Fields(o.String()), "")
+		return in.run(ctx, n, o.(interface{ Argv() []string }).Argv(), "")
 	case op.Ping:
 		if o.Wait == 0 {
 			o.Wait = time.Second
@@ -332,6 +332,9 @@ func (in *inside) linkSet(n *node, l netlink.Link, o op.LinkSet) error {
 		if err != nil {
 			return err
 		}
+		if o.Free && l.Attrs().MasterIndex != 0 {
+			return &op.Failure{Name: o.Name, Errno: int(unix.EBUSY)}
+		}
 		if err := h.LinkSetMasterByIndex(l, m.Attrs().Index); err != nil {
 			return err
 		}
@@ -432,7 +435,7 @@ func (n *node) route4(r op.Route, del bool, send func(*netlink.Route) error) err
 // sysctlSet writes a kernel setting. Only net.* is the node's own: the others
 // are the machine's, and not writable here anyway.
 func (n *node) sysctlSet(key, value string) error {
-	path := "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
+	path := "/proc/sys/" + strings.NewReplacer(".", "/", "/", ".").Replace(key) // eth0/5 is the device eth0.5
 	if strings.Contains(path, "..") || !strings.HasPrefix(path, "/proc/sys/net/") {
 		return &op.Failure{What: op.NoSysctl, Name: key, Errno: int(unix.EACCES)}
 	}
@@ -446,8 +449,11 @@ func (n *node) sysctlSet(key, value string) error {
 		return err
 	})
 	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return &op.Failure{What: op.NoSysctl, Name: key, Errno: int(errno)}
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return &op.Failure{What: op.NoSysctl, Name: key, Errno: int(unix.ENOENT)}
+	case errors.As(err, &errno):
+		return &op.Failure{Name: key, Errno: int(errno)}
 	}
 	return err
 }

@@ -126,6 +126,7 @@ func (in *inside) openNode(name string, kind state.Kind, machine string, ns *os.
 	if n.handle, err = netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE); err != nil {
 		return fail(err)
 	}
+	askForSentences(n.handle)
 	err = n.enter(func() error {
 		for _, kv := range baseline {
 			// One that the kernel does not have needs no resetting.

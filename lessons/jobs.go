@@ -82,8 +82,9 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 
 // elsewhere is w where w is a file, and the job's own output otherwise.
 func elsewhere(w io.Writer, own *strings.Builder) io.Writer {
-	if f, ok := w.(*fileWriter); ok {
-		return f
+	switch w.(type) {
+	case *fileWriter, null:
+		return w
 	}
 	return own
 }

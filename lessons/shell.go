@@ -385,7 +385,7 @@ func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []
 		return res, err
 	}
 	if f := res.Failure; f != nil && f.What == op.NoNetns && f.Name == n.name && cmd.Node == "" && !names(o, f.Name) {
-		res.Stderr, res.Status = fmt.Sprintf("vethlab: there is no node %q any more\n", n.name), 1
+		res.Stderr, res.Status = fmt.Sprintf("vethlab: there is no node %q here\n", n.name), 1
 	} else {
 		res = cmd.Finish(res)
 	}

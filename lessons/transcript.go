@@ -56,8 +56,7 @@ func ParseTranscript(name, src string) ([]Line, error) {
 				return nil, fmt.Errorf("%s:%d:%d: expected the rest of the command after the backslash", name, i, len(rows[i-1]))
 			}
 			_, err = parseShell(text)
-			open := strings.HasSuffix(text, `\`) || incomplete(text)
-			if !open || i >= len(rows) || prompt.MatchString(rows[i]) {
+			if !Incomplete(text) || i >= len(rows) || prompt.MatchString(rows[i]) {
 				break
 			}
 			text += "\n" + rows[i]
@@ -77,9 +76,21 @@ func ParseTranscript(name, src string) ([]Line, error) {
 	return lines, nil
 }
 
-// incomplete reports whether a quote, a group or a here-document of a command
-// is still open.
-func incomplete(text string) bool {
+// Incomplete reports whether a command goes on in the next line: it ends in a
+// backslash, or a quote, a group or a here-document is still open.
+func Incomplete(text string) bool {
+	if strings.HasSuffix(text, `\`) {
+		return true
+	}
 	_, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
 	return err != nil && (syntax.IsIncomplete(err) || strings.Contains(err.Error(), "unclosed here-document"))
+}
+
+// SplitPrompt cuts NODE# COMMAND in two.
+func SplitPrompt(line string) (node, command string, ok bool) {
+	m := prompt.FindStringSubmatch(line)
+	if m == nil {
+		return "", line, false
+	}
+	return m[1], line[len(m[0]):], true
 }

@@ -6,8 +6,9 @@ import (
 	"vethlab/sim/op"
 )
 
-// brctl(8). delbr stays the tool's own: it refuses a bridge that is up, and
-// anything that is no bridge, which LinkDel would not.
+// brctl(8). delbr and delif stay the tool's own: it refuses a bridge that is
+// up, what is no bridge, and what is no port of it, which LinkDel and LinkSet
+// would not.
 func parseBrctl(_ *Command, args []string) (op.Op, error) {
 	for _, a := range args {
 		if !ifname(a) {
@@ -18,9 +19,7 @@ func parseBrctl(_ *Command, args []string) (op.Op, error) {
 	case len(args) == 2 && args[0] == "addbr":
 		return op.LinkAdd{Name: args[1], Kind: "bridge"}, nil
 	case len(args) == 3 && args[0] == "addif":
-		return op.LinkSet{Name: args[2], Master: args[1]}, nil
-	case len(args) == 3 && args[0] == "delif":
-		return op.LinkSet{Name: args[2], NoMaster: true}, nil
+		return op.LinkSet{Name: args[2], Master: args[1], Free: true}, nil
 	}
 	return nil, nil
 }
@@ -34,29 +33,20 @@ func (c Command) brctlFailure(f *op.Failure) (string, int) {
 		}
 		return "add bridge failed: " + strerror(f.Errno), 1
 	case op.LinkSet:
-		verb, prep, bridge := "add", " to bridge ", o.Master
-		if o.NoMaster {
-			verb, prep, bridge = "delete", " from ", c.argv[2]
-		}
-		if f.What == op.NoDevice || f.Errno == enodev && f.What == "" {
-			if f.Name == bridge && f.Name != o.Name {
-				return "bridge " + bridge + " does not exist!", 1
-			}
-			return "interface " + o.Name + " does not exist!", 1
-		}
+		bridge := o.Master
 		switch {
-		case o.NoMaster:
-			return "device " + o.Name + " is not a port of " + bridge, 1
+		case f.What == op.NoDevice && f.Name == bridge && bridge != o.Name:
+			return "bridge " + bridge + " does not exist!", 1
+		case f.What == op.NoDevice:
+			return "interface " + o.Name + " does not exist!", 1
 		case f.Errno == ebusy:
 			return "device " + o.Name + " is already a member of a bridge; can't add it to bridge " + bridge + ".", 1
-		case strings.Contains(f.Message, "enslave a bridge") || f.Errno == 40:
+		case strings.Contains(f.Message, "enslave a bridge") || f.Errno == eloop:
 			return "device " + o.Name + " is a bridge device itself; can't add a bridge device to a bridge device.", 1
+		case f.What == op.NotBridge:
+			return "can't add " + o.Name + " to bridge " + bridge + ": " + strerror(eopnotsupp), 1
 		}
-		errno := f.Errno
-		if errno == 0 {
-			errno = eopnotsupp // not a bridge
-		}
-		return "can't " + verb + " " + o.Name + prep + bridge + ": " + strerror(errno), 1
+		return "can't add " + o.Name + " to bridge " + bridge + ": " + strerror(f.Errno), 1
 	}
 	return "brctl: " + plain(f), 1
 }

@@ -3,8 +3,8 @@
 //
 //	argv ──Parse──▶ Command{Node, Op} ──(a backend)──▶ op.Result ──Finish──▶ op.Result with Stderr and Status
 //
-//	brctl addif br0 veth0            ┐
-//	ip link set veth0 master br0     ┴─▶ op.LinkSet{Name: veth0, Master: br0}
+//	ip link add br0 type bridge ┐
+//	brctl addbr br0             ┴─▶ op.LinkAdd{Name: br0, Kind: bridge}
 //	ip netns exec ns1 ping -c1 10.0.0.1 ─▶ Node ns1, op.Ping{Dst: 10.0.0.1, Count: 1}
 //	iptables -nvL                       ─▶ op.Tool{Argv: …}, for the machine's own tool
 //

@@ -103,8 +103,8 @@ var parsed = []struct {
 	{"sudo ip netns exec ns1 ip link set lo up", op.LinkSet{Name: "lo", Up: on(true)}, "ns1"},
 
 	{"brctl addbr br0", op.LinkAdd{Name: "br0", Kind: "bridge"}, ""},
-	{"brctl addif br0 veth0", op.LinkSet{Name: "veth0", Master: "br0"}, ""},
-	{"brctl delif br0 veth0", op.LinkSet{Name: "veth0", NoMaster: true}, ""},
+	{"brctl addif br0 veth0", op.LinkSet{Name: "veth0", Master: "br0", Free: true}, ""},
+	{"brctl delif br0 veth0", tool("brctl delif br0 veth0"), ""},
 	{"brctl delbr br0", tool("brctl delbr br0"), ""},
 	{"brctl show", tool("brctl show"), ""},
 	{"brctl addif br0 a b", tool("brctl addif br0 a b"), ""},

@@ -153,5 +153,6 @@ const (
 	e2big      = 7
 	enotempty  = 39
 	emlink     = 31
+	eloop      = 40
 	eopnotsupp = 95
 )

@@ -1,7 +1,7 @@
 // Package op is the closed set of operations a lab can be asked to do.
 //
-// An operation is what a command means, whichever tool wrote it: `brctl addif
-// br0 veth0` and `ip link set veth0 master br0` are the same LinkSet. String
+// An operation is what a command means, whichever tool wrote it: `brctl addbr
+// br0` and `ip link add br0 type bridge` are the same LinkAdd. String
 // gives the canonical command. Both backends take operations and nothing else.
 package op
 
@@ -57,7 +57,10 @@ type LinkSet struct {
 	MTU      int    `json:",omitempty"`
 	Master   string `json:",omitempty"`
 	NoMaster bool   `json:",omitempty"`
-	Netns    string `json:",omitempty"` // a name, or a pid in digits
+	// Free, with Master, refuses with EBUSY a link that has a master already, as
+	// brctl addif does (br_add_if, net/bridge/br_if.c); ip link set moves it.
+	Free  bool   `json:",omitempty"`
+	Netns string `json:",omitempty"` // a name, or a pid in digits
 }
 
 // AddrAdd gives a link an address: ip addr add.
@@ -366,6 +369,9 @@ func (o LinkAdd) String() string {
 func (o LinkDel) String() string { return "ip link del " + quote(o.Name) }
 
 func (o LinkSet) String() string {
+	if o.Free {
+		return words{"brctl", "addif", o.Master, o.Name}.String()
+	}
 	b := words{"ip", "link", "set", "dev", o.Name}
 	b.opt("name", o.NewName)
 	b.opt("address", o.MAC)
@@ -453,15 +459,20 @@ func (o RuleDelete) String() string {
 func (o RuleDeleteAt) String() string {
 	return iptables(o.Table, "-D", o.Chain, strconv.Itoa(o.Pos)).String()
 }
-func (o RuleCheck) String() string {
-	return append(iptables(o.Table, "-C", o.Chain), o.Spec...).String()
-}
-func (o ChainNew) String() string { return iptables(o.Table, "-N", o.Chain).String() }
-func (o ChainDel) String() string { return iptables(o.Table, chainArg("-X", o.Chain)...).String() }
-func (o ChainFlush) String() string {
-	return iptables(o.Table, chainArg("-F", o.Chain)...).String()
-}
-func (o ChainZero) String() string { return iptables(o.Table, chainArg("-Z", o.Chain)...).String() }
+func (o RuleCheck) String() string { return words(o.Argv()).String() }
+
+// Argv is the command as words.
+func (o RuleCheck) Argv() []string  { return append(iptables(o.Table, "-C", o.Chain), o.Spec...) }
+func (o ChainNew) String() string   { return iptables(o.Table, "-N", o.Chain).String() }
+func (o ChainDel) String() string   { return iptables(o.Table, chainArg("-X", o.Chain)...).String() }
+func (o ChainFlush) String() string { return words(o.Argv()).String() }
+
+// Argv is the command as words.
+func (o ChainFlush) Argv() []string { return iptables(o.Table, chainArg("-F", o.Chain)...) }
+func (o ChainZero) String() string  { return words(o.Argv()).String() }
+
+// Argv is the command as words.
+func (o ChainZero) Argv() []string { return iptables(o.Table, chainArg("-Z", o.Chain)...) }
 func (o PolicySet) String() string { return iptables(o.Table, "-P", o.Chain, o.Policy).String() }
 
 func chainArg(flag, chain string) []string {
