@@ -1,3 +1,387 @@
 package main
 
-func shellCommand(args []string) int { return 2 }
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"vethlab/lessons"
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+const shellUsage = `usage: vethlab shell [--backend kernel] [--world NAME] [--json] [FILE]
+
+Runs a transcript in a fresh lab, and prints what each command printed and the
+journey of each packet it sent. The transcript comes from FILE, from standard
+input, or from a prompt when that is a terminal.
+
+  --world NAME    the topology to begin with (docker-host)
+  --json          print JSON Lines: command, trace, and last state
+  --backend NAME  kernel; sim and both are for when the simulator is built
+
+A transcript's lines are NODE# COMMAND:
+
+  host# ip netns add ns1
+  host# ip netns exec ns1 ip link set lo up
+  client# ping -c1 10.24.254.11
+
+Exit status: 0 the transcript ran (commands in it may have failed), 1 the lab
+could not be made or was lost, 2 wrong usage or syntax, 3 the backends differ.
+`
+
+const promptHelp = `  COMMAND          run it in the node of the prompt: ip, bridge, brctl, iptables, sysctl,
+                   ping, curl, ss, tcpdump, conntrack, … and all that a shell can do
+  NODE# COMMAND    run it in another node, and stay there
+  node NODE        go to another node
+  nodes            list the nodes
+  COMMAND &        run it in the background; its output comes with a later line, or at wait
+  Ctrl-C           stop what is running
+  exit or Ctrl-D   leave; the lab and all that is in it is gone then
+
+A namespace that "ip netns add NAME" makes is a node of that name.
+`
+
+// shellCommand is `vethlab shell`.
+func shellCommand(args []string) int {
+	c := shellCmd{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, open: openKernel}
+	c.terminal = term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
+	c.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
+	return c.run(args)
+}
+
+type shellCmd struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	open           lessons.Opener
+	terminal       bool // a person types
+	colour         bool
+	json           bool
+}
+
+func (c *shellCmd) run(args []string) int {
+	flags := flag.NewFlagSet("vethlab shell", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	backend := flags.String("backend", "kernel", "")
+	world := flags.String("world", "docker-host", "")
+	flags.BoolVar(&c.json, "json", false, "")
+	var files []string
+	for ; ; args = flags.Args()[1:] { // flags may stand after FILE
+		switch err := flags.Parse(args); {
+		case errors.Is(err, flag.ErrHelp):
+			fmt.Fprint(c.stdout, shellUsage)
+			return 0
+		case err != nil:
+			return c.fail(2, "%v; see vethlab shell --help", err)
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		files = append(files, flags.Arg(0))
+	}
+	if len(files) > 1 {
+		return c.fail(2, "one FILE at a time; %q is one too many", files[1])
+	}
+	switch *backend {
+	case "kernel":
+	case "sim", "both":
+		return c.fail(1, "the simulator is not built yet; use --backend kernel")
+	default:
+		return c.fail(2, "--backend %q: want kernel", *backend)
+	}
+	w, err := lessons.LoadWorld(*world)
+	if missing := (*lessons.NotFoundError)(nil); errors.As(err, &missing) {
+		return c.fail(2, "there is no world %q%s; there are: %s", *world, guess(*world, missing.Have), strings.Join(missing.Have, ", "))
+	}
+	if err != nil {
+		return c.fail(1, "%v", err)
+	}
+
+	prompt := len(files) == 0 && c.terminal && !c.json
+	var lines []lessons.Line
+	if !prompt {
+		name, src, err := "standard input", []byte(nil), error(nil)
+		if len(files) == 1 && files[0] != "-" {
+			name = files[0]
+			src, err = os.ReadFile(name)
+		} else {
+			src, err = io.ReadAll(c.stdin)
+		}
+		if err != nil {
+			return c.fail(2, "%v", err)
+		}
+		if lines, err = lessons.ParseTranscript(name, string(src)); err != nil {
+			fmt.Fprintln(c.stderr, err)
+			return 2
+		}
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	lab, err := c.open(ctx, w)
+	if err != nil {
+		return c.fail(1, "the lab could not be made: %v\nRun vethlab doctor to see why, and what mends it.", err)
+	}
+	defer lab.Close()
+	sh := lessons.NewShell(lab)
+	defer sh.Close()
+	if prompt {
+		stop() // from here on, Ctrl-C stops a command, not us
+		return c.prompt(lab, sh, w.Nodes[0].Name)
+	}
+	for i, l := range lines {
+		if !c.json {
+			if i > 0 {
+				fmt.Fprintln(c.stdout)
+			}
+			fmt.Fprintf(c.stdout, "%s %s\n", c.paint(green, l.Node+"#"), c.paint(bold, l.Text))
+		}
+		out, err := sh.Run(ctx, l.Node, l.Text, nil)
+		c.print(l, out)
+		if err != nil {
+			return c.fail(1, "%s: %v", l.Pos, err)
+		}
+	}
+	if c.json {
+		snap, err := lab.Snapshot(ctx)
+		if err != nil {
+			return c.fail(1, "%v", err)
+		}
+		c.event(stateEvent{"state", "kernel", snap})
+	}
+	return 0
+}
+
+// What --json prints, one a line.
+type (
+	commandEvent struct {
+		Event  string `json:"event"` // command
+		Node   string `json:"node"`
+		Text   string `json:"text"`
+		Status int    `json:"status"`
+		Stdout string `json:"stdout"`
+		Stderr string `json:"stderr"`
+	}
+	traceEvent struct {
+		Event   string      `json:"event"` // trace
+		Backend string      `json:"backend"`
+		Trace   trace.Trace `json:"trace"`
+	}
+	stateEvent struct {
+		Event    string          `json:"event"` // state
+		Backend  string          `json:"backend"`
+		Snapshot *state.Snapshot `json:"snapshot"`
+	}
+)
+
+func (c *shellCmd) event(v any) {
+	enc := json.NewEncoder(c.stdout)
+	enc.SetEscapeHTML(false)
+	enc.Encode(v)
+}
+
+// print shows what a line came to.
+func (c *shellCmd) print(l lessons.Line, out lessons.Outcome) {
+	if c.json {
+		c.event(commandEvent{"command", l.Node, l.Text, out.Status, out.Stdout, out.Stderr})
+		for _, t := range out.Traces {
+			c.event(traceEvent{"trace", "kernel", t})
+		}
+		return
+	}
+	for _, text := range []string{out.Stdout, out.Stderr} {
+		io.WriteString(c.stdout, text)
+		if text != "" && !strings.HasSuffix(text, "\n") {
+			fmt.Fprintln(c.stdout)
+		}
+	}
+	if out.Status != 0 {
+		fmt.Fprintln(c.stdout, c.paint(dim, fmt.Sprintf("(status %d)", out.Status)))
+	}
+	if len(out.Traces) == 0 {
+		return
+	}
+	var text bytes.Buffer
+	lessons.WriteTraces(&text, out.Traces)
+	fmt.Fprintln(c.stdout)
+	for row := range strings.Lines(text.String()) {
+		row = strings.TrimSuffix(row, "\n")
+		switch t := strings.TrimLeft(row, " "); {
+		case strings.HasPrefix(t, "✗"):
+			row = c.paint(red, row)
+		case strings.HasPrefix(t, "✓"):
+			row = c.paint(green, row)
+		case strings.HasPrefix(t, "└"):
+			row = c.paint(blue, row)
+		case t == row:
+			row = c.paint(bold, row)
+		}
+		fmt.Fprintln(c.stdout, row)
+	}
+}
+
+// prompt reads lines from a person until they leave.
+func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) int {
+	fd := int(os.Stdin.Fd())
+	pressed := &keys{r: c.stdin}
+	tty := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{pressed, c.stdout}, "")
+	tty.History = &history{}
+	fmt.Fprintf(c.stdout, "A fresh lab: %s. Type help, or any command; Ctrl-D leaves.\n", strings.Join(c.nodes(lab), ", "))
+	var text string // of a command that goes on
+	for {
+		ask := node + "# "
+		if text != "" {
+			ask = "> "
+		}
+		if width, height, err := term.GetSize(fd); err == nil && width > 0 {
+			_ = tty.SetSize(width, height) // errors only for sizes it cannot have
+		}
+		tty.SetPrompt(c.paint(green, ask))
+		typed, err := readLine(tty, fd)
+		if pressed.interrupted {
+			pressed.interrupted, text = false, ""
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			fmt.Fprintln(c.stdout)
+			return 0
+		}
+		if err != nil && !errors.Is(err, term.ErrPasteIndicator) {
+			return c.fail(1, "%v", err)
+		}
+		if text != "" {
+			typed = text + "\n" + typed
+			text = ""
+		} else {
+			typed = strings.TrimSpace(typed)
+			target, command, switches := lessons.SplitPrompt(typed)
+			switch words := strings.Fields(typed); {
+			case typed == "" || strings.HasPrefix(typed, "#"):
+				continue
+			case typed == "help" || typed == "?":
+				fmt.Fprint(c.stdout, promptHelp)
+				continue
+			case typed == "exit" || typed == "quit" || typed == "logout":
+				return 0
+			case typed == "nodes":
+				fmt.Fprintln(c.stdout, strings.Join(c.nodes(lab), "  "))
+				continue
+			case words[0] == "node" && len(words) == 2:
+				target, command, switches = words[1], "", true
+			}
+			if switches {
+				if nodes := c.nodes(lab); !slices.Contains(nodes, target) {
+					fmt.Fprintf(c.stdout, "There is no node %q%s; there are: %s\n", target, guess(target, nodes), strings.Join(nodes, ", "))
+					continue
+				}
+				node, typed = target, command
+				if typed == "" {
+					continue
+				}
+			}
+		}
+		if lessons.Incomplete(typed) {
+			text = typed
+			continue
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		out, err := sh.Run(ctx, node, typed, nil)
+		stopped := ctx.Err() != nil
+		stop()
+		c.print(lessons.Line{Node: node, Text: typed}, out)
+		var bad *lessons.SyntaxError
+		switch {
+		case errors.As(err, &bad):
+			fmt.Fprintf(c.stdout, "bash: %v\n", bad)
+		case stopped:
+			fmt.Fprintln(c.stdout, "^C")
+		case err != nil:
+			return c.fail(1, "%v", err)
+		}
+	}
+}
+
+func (c *shellCmd) nodes(lab lessons.Backend) []string {
+	snap, err := lab.Snapshot(context.Background())
+	if err != nil {
+		return nil // the next command says why
+	}
+	var names []string
+	for _, n := range snap.Nodes {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// readLine reads one line, with the terminal in raw mode only meanwhile, so
+// that Ctrl-C stops a command that runs.
+func readLine(tty *term.Terminal, fd int) (string, error) {
+	old, err := term.MakeRaw(fd)
+	if err != nil {
+		return tty.ReadLine()
+	}
+	defer term.Restore(fd, old)
+	return tty.ReadLine()
+}
+
+// history keeps what was typed, without the empty lines and the repetitions.
+type history struct{ lines []string }
+
+func (h *history) Add(line string) {
+	if line != "" && (h.Len() == 0 || h.At(0) != line) {
+		h.lines = append(h.lines, line)
+	}
+}
+func (h *history) Len() int        { return len(h.lines) }
+func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }
+
+// keys makes of Ctrl-C, at which term.Terminal would end, what bash makes of
+// it: the line typed so far is given up.
+type keys struct {
+	r           io.Reader
+	more        []byte
+	interrupted bool
+}
+
+func (k *keys) Read(p []byte) (int, error) {
+	if len(k.more) == 0 {
+		buf := make([]byte, 256)
+		n, err := k.r.Read(buf)
+		if n == 0 {
+			return 0, err
+		}
+		if k.more = buf[:n]; bytes.IndexByte(k.more, 3) >= 0 {
+			k.interrupted = true
+			k.more = []byte("\x05\x15\r") // to the end, erase to the beginning, enter
+		}
+	}
+	n := copy(p, k.more)
+	k.more = k.more[n:]
+	return n, nil
+}
+
+func (c *shellCmd) paint(sgr, s string) string {
+	if !c.colour {
+		return s
+	}
+	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
+}
+
+func (c *shellCmd) fail(status int, format string, args ...any) int {
+	fmt.Fprintf(c.stderr, "vethlab shell: "+format+"\n", args...)
+	return status
+}
