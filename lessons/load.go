@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -48,6 +49,9 @@ type NotFoundError struct {
 }
 
 func (e *NotFoundError) Error() string {
+	if len(e.Have) == 0 {
+		return fmt.Sprintf("there is no %s %q, nor any other", e.Kind, e.Name)
+	}
 	return fmt.Sprintf("there is no %s %q (there are: %s)", e.Kind, e.Name, strings.Join(e.Have, ", "))
 }
 
@@ -214,11 +218,37 @@ func readYAML(name string, data []byte, v any, problems *Problems) bool {
 	p := Problem{File: name, Line: 1, Col: 1, Text: err.Error()}
 	var ye yaml.Error
 	if errors.As(err, &ye) {
-		p.Text = ye.GetMessage()
+		p.Text = inWords(ye)
 		p.Line, p.Col = position(ye.GetToken())
 	}
 	*problems = append(*problems, p)
 	return false
+}
+
+// inWords says what a YAML error expected.
+func inWords(err yaml.Error) string {
+	kind := func(k reflect.Kind) string {
+		switch k {
+		case reflect.String:
+			return "a text"
+		case reflect.Bool:
+			return "true or false"
+		case reflect.Slice:
+			return "a list"
+		case reflect.Struct, reflect.Map, reflect.Pointer:
+			return "keys and values"
+		}
+		return "a number"
+	}
+	var wrongType *yaml.TypeError
+	var wrongNode *yaml.UnexpectedNodeTypeError
+	switch {
+	case errors.As(err, &wrongType):
+		return fmt.Sprintf("expected %s, not %s", kind(wrongType.DstType.Kind()), kind(wrongType.SrcType.Kind()))
+	case errors.As(err, &wrongNode):
+		return fmt.Sprintf("expected a %s, not a %s", strings.ToLower(wrongNode.Expected.String()), strings.ToLower(wrongNode.Actual.String()))
+	}
+	return strings.Replace(err.GetMessage(), "unknown field", "expected another key here, not", 1)
 }
 
 func position(t *token.Token) (line, col int) {

@@ -209,7 +209,11 @@ func (r *proseReader) inlines(parent ast.Node) []Doc {
 		case *ast.Text:
 			raw := string(n.Segment.Value(r.src))
 			if i := strings.IndexAny(raw, "`*{}"); i >= 0 && (i == 0 || raw[i-1] != '\\') {
-				r.wrong(n.Segment.Start+i, "expected %q in pairs, or escaped with a backslash", raw[i])
+				if raw[i] == '{' || raw[i] == '}' {
+					r.wrong(n.Segment.Start+i, "expected %q in backquotes: prose has no blanks to fill in", raw[i])
+				} else {
+					r.wrong(n.Segment.Start+i, "expected %q in pairs, or escaped with a backslash", raw[i])
+				}
 			}
 			r.mention(raw, n.Segment.Start)
 			s := string(util.ResolveEntityNames(util.ResolveNumericReferences(util.UnescapePunctuations([]byte(raw)))))

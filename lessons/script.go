@@ -73,7 +73,8 @@ func WriteScript(w io.Writer, l *Lesson, lang string) error {
 
 // scriptPrelude is what the inner script's commands are made of.
 const scriptPrelude = `set -u
-declare -A pid inode   # of each machine: its first process; of each namespace: its inode
+declare -A pid          # of each machine: its first process
+declare -A home inode   # of each namespace made in a machine: the machine, and its inode
 surprises=0
 trap 'exit 130' INT TERM HUP   # process 1 of a pid namespace: when it goes, all others go
 
@@ -101,8 +102,6 @@ in_node() {
 	nsenter --net="/proc/${pid[$node]}/ns/net" --mount="/proc/${pid[$node]}/ns/mnt" -- \
 		sh -c 'cd /run/www && exec "$@"' sh "$@" </dev/null
 }
-declare -A home
-
 # fresh NODE: a new namespace inherits settings from the machine's own; take the
 # kernel's defaults instead, and leave IPv6 out of it.
 fresh() {
@@ -115,6 +114,7 @@ fresh() {
 # run NODE COMMAND…: it is meant to succeed. fails NODE COMMAND…: it is meant not to.
 run() { show "$@"; in_node "$@" || surprise "$? (it should have succeeded)"; }
 fails() { show "$@"; if in_node "$@"; then surprise "0 (it should have failed)"; else echo "(status $?, as it should be)"; fi; }
+step() { printf '\n── %s\n' "$1"; }
 show() { local node=$1; shift; printf '\n%s# %s\n' "$node" "$*"; }
 surprise() { surprises=$((surprises+1)); echo "!!! status $1" >&2; }
 
@@ -197,8 +197,7 @@ func (s *scriptWriter) serve(node string, o op.Op) {
 func (s *scriptWriter) step(i int, st *Step, lang string) {
 	title := cmp.Or(st.Title[lang], st.Title[Languages[0]])
 	s.line("")
-	s.line("# %d. %s", i+1, title)
-	s.line("printf '\\n── %%s\\n' %s", quoteArg(strconv.Itoa(i+1)+". "+title))
+	s.line("step %s", quoteArg(strconv.Itoa(i+1)+". "+title))
 	for k, c := range st.Commands {
 		s.command(c, slices.Contains(st.Fails, k))
 	}

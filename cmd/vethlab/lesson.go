@@ -302,13 +302,17 @@ func (c *lessonCmd) command(s *lessons.Step, r lessons.Ran) {
 		}
 	}
 	if r.Status != 0 {
-		fmt.Fprintf(c.stdout, "  %s\n", c.paint(dim, fmt.Sprintf("(status %d)", r.Status)))
-	}
-	for i := range r.Traces {
-		fmt.Fprintln(c.stdout)
-		writeJourney(c.stdout, &r.Traces[i])
+		meant := ""
+		if slices.ContainsFunc(s.Fails, func(i int) bool { return s.Commands[i] == r.Line }) {
+			meant = ", as it should be"
+		}
+		fmt.Fprintf(c.stdout, "  %s\n", c.paint(dim, fmt.Sprintf("(status %d%s)", r.Status, meant)))
 	}
 	fmt.Fprintln(c.stdout)
+	if len(r.Traces) > 0 {
+		w := indenter{c.stdout, true}
+		lessons.WriteTraces(&w, r.Traces)
+	}
 }
 
 type lessonStep struct {
@@ -354,15 +358,23 @@ func (c *lessonCmd) result(o *lessons.StepOutcome) {
 // plain takes the backquotes out of a line of prose.
 func plain(s string) string { return strings.ReplaceAll(s, "`", "") }
 
-func writeJourney(w io.Writer, t *trace.Trace) {
-	fmt.Fprintf(w, "    %s (reply %v): %s at %s [%s] %s\n", t.Summary, t.Reply, t.Disposition, t.Node, t.Code, t.Reason)
-	for _, h := range t.Hops {
-		for _, s := range h.Steps {
-			fmt.Fprintf(w, "      %-8s %-11s %-8s %s %s %d %s | %s→%s ttl %d", h.Node, s.Point, s.Dev, s.Table, s.Chain, s.Rule, s.Verdict, s.Before.Src, s.Before.Dst, s.Before.TTL)
-			if s.Rewritten() {
-				fmt.Fprintf(w, " ==> %s→%s (%s)", s.After.Src, s.After.Dst, s.Cause)
+// indenter writes lines with four spaces before each.
+type indenter struct {
+	w     io.Writer
+	fresh bool // at the beginning of a line
+}
+
+func (in *indenter) Write(p []byte) (int, error) {
+	for _, b := range p {
+		if in.fresh && b != '\n' {
+			if _, err := io.WriteString(in.w, "    "); err != nil {
+				return 0, err
 			}
-			fmt.Fprintln(w)
+		}
+		in.fresh = b == '\n'
+		if _, err := in.w.Write([]byte{b}); err != nil {
+			return 0, err
 		}
 	}
+	return len(p), nil
 }
