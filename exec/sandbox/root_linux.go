@@ -97,7 +97,7 @@ func makeRoot(iptables string) error {
 	}
 	// Each tool sees the /sys of its own namespace (EnterMachine); the kernel
 	// allows that mount only where one is to be seen already (mount_too_revealing).
-	if err := unix.Mount("sysfs", root+"/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+	if err := mountSys(root + "/sys"); err != nil {
 		return fmt.Errorf("mount sysfs: %w", err)
 	}
 	if err := unix.PivotRoot(root, root+"/old"); err != nil {
@@ -222,8 +222,19 @@ func EnterMachine(machine, hostname string) error {
 	if err := unix.Mount(MachineRun(machine), "/run", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("enter %s: /run: %w", machine, err)
 	}
-	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+	if err := mountSys("/sys"); err != nil {
 		return fmt.Errorf("enter %s: /sys: %w", machine, err)
 	}
 	return unix.Sethostname([]byte(hostname))
+}
+
+// mountSys mounts a sysfs of the network namespace this thread is in. Where
+// the machine's own is read-only (a container), the kernel allows no other.
+func mountSys(dir string) error {
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	err := unix.Mount("sysfs", dir, "sysfs", flags, "")
+	if errors.Is(err, unix.EPERM) {
+		err = unix.Mount("sysfs", dir, "sysfs", flags|unix.MS_RDONLY, "")
+	}
+	return err
 }
