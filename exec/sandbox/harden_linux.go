@@ -59,6 +59,9 @@ var denied = []uint32{
 	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
 	unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
 	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME,
+	// The newer ways to mount can make a read-only mount writable; so can mount
+	// with MS_REMOUNT, which the filter sees by its flags.
+	unix.SYS_FSOPEN, unix.SYS_FSPICK, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_MOUNT_SETATTR,
 	unix.SYS_SYSLOG, unix.SYS_FANOTIFY_INIT, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_MOVE_PAGES, unix.SYS_MIGRATE_PAGES, unix.SYS_VHANGUP,
 }
 
@@ -71,7 +74,7 @@ const x32 = 0x40000000
 
 // Offsets in struct seccomp_data (seccomp(2)); arguments are 64 bits wide, and
 // both architectures are little-endian.
-const offNR, offArch, offArg0 = 0, 4, 16
+const offNR, offArch, offArg0, offArg3 = 0, 4, 16, 40
 
 func filter() ([]bpf.RawInstruction, error) {
 	eperm := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}
@@ -90,6 +93,11 @@ func filter() ([]bpf.RawInstruction, error) {
 		p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: nr, SkipTrue: 1}, eperm)
 	}
 	p = append(p,
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_MOUNT, SkipTrue: 4},
+		bpf.LoadAbsolute{Off: offArg3, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: unix.MS_REMOUNT, SkipTrue: 1},
+		eperm,
+		pass,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipTrue: 1},
 		pass,
 		bpf.LoadAbsolute{Off: offArg0, Size: 4},
