@@ -28,6 +28,10 @@ type Lab struct {
 	gone    chan struct{} // closed when lost is set
 }
 
+// cancelGrace is how long an operation that was given up may take to say what
+// it did until then.
+const cancelGrace = 2 * time.Second
+
 // openTimeout bounds how long a world may take to be furnished.
 const openTimeout = 30 * time.Second
 
@@ -58,17 +62,18 @@ func (o Options) Open(ctx context.Context, w op.World) (*Lab, error) {
 // Pid is the process of the sandbox's init on the machine.
 func (l *Lab) Pid() int { return l.proc.Pid }
 
-// Apply does an operation in a node.
+// Apply does an operation in a node. If ctx ends before it does, the result
+// may hold what it did until then, beside the error.
 func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
 	b, err := op.Marshal(o)
 	if err != nil {
 		return op.Result{}, err
 	}
 	r, err := l.call(ctx, request{Method: "apply", Node: node, Op: b})
-	if err != nil {
+	if r.Result == nil {
 		return op.Result{}, err
 	}
-	return *r.Result, nil
+	return *r.Result, err
 }
 
 // Snapshot reads the state of all nodes from the kernel.
@@ -126,10 +131,18 @@ func (l *Lab) call(ctx context.Context, r request) (response, error) {
 		}
 	case <-ctx.Done():
 		l.mu.Lock()
-		delete(l.waiting, r.ID)
 		if l.lost == "" {
 			_ = l.enc.Encode(request{Method: "cancel", Of: r.ID})
 		}
+		l.mu.Unlock()
+		select { // what was done until now, if it comes soon
+		case resp := <-ch:
+			return resp, ctx.Err()
+		case <-l.gone:
+		case <-time.After(cancelGrace):
+		}
+		l.mu.Lock()
+		delete(l.waiting, r.ID)
 		l.mu.Unlock()
 		return response{}, ctx.Err()
 	}

@@ -60,8 +60,17 @@ func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string)
 	if err != nil {
 		return op.Result{}, fmt.Errorf("start %s: %w", argv[0], err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGINT) // as Ctrl-C does: ping and tcpdump sum up
+		select {
+		case <-ended:
+		case <-time.After(300 * time.Millisecond):
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		}
+	})
 	err = cmd.Wait()
+	close(ended)
 	stop()
 	in.waited(cmd)
 	res := op.Result{Output: out.String(), Stderr: errs.String(), Status: cmd.ProcessState.ExitCode()}

@@ -13,7 +13,8 @@ import (
 // ended); an operation that the kernel refused is a Result with a Status. An
 // Apply to a node that does not exist is a Failure of kind op.NoNetns.
 // Result.Traces holds the journeys of the packets that the operation sent, and
-// is complete when Apply returns. Apply may be called from several goroutines;
+// is complete when Apply returns. When ctx ends first, the result may hold what
+// was done until then, beside the error. Apply may be called from several goroutines;
 // operations are done one at a time, but for tools in the background.
 type Backend interface {
 	Apply(ctx context.Context, node string, o op.Op) (op.Result, error)

@@ -75,6 +75,9 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 				err = werr
 			}
 		}
+		if jctx.Err() != nil && n.s.ctx.Err() == nil {
+			err = nil // somebody killed it
+		}
 		j.err, j.stdout, j.stderr = err, stdout.String(), stderr.String()
 	}()
 	return nil

@@ -174,7 +174,9 @@ func (n *nodeShell) run(ctx context.Context, prog program, seen func(Executed)) 
 		l.write(&l.stderr, "vethlab: "+lim.Error()+"\n")
 		status, err = 1, nil
 	}
-	if err != nil && status == 0 {
+	if ctx.Err() != nil {
+		status = 130 // as after Ctrl-C
+	} else if err != nil {
 		status = 1
 	}
 	if n.runner.Exited() || err != nil {
@@ -336,11 +338,11 @@ func (n *nodeShell) exec(ctx context.Context, args []string) error {
 
 func (n *nodeShell) command(ctx context.Context, hc interp.HandlerContext, args []string) error {
 	res, err := n.apply(ctx, hc, args, false, lineOf(ctx).add)
+	io.WriteString(hc.Stdout, res.Output)
+	io.WriteString(hc.Stderr, res.Stderr)
 	if err != nil {
 		return err
 	}
-	io.WriteString(hc.Stdout, res.Output)
-	io.WriteString(hc.Stderr, res.Stderr)
 	return exitStatus(res.Status)
 }
 
@@ -382,6 +384,9 @@ func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []
 	}
 	res, err := n.s.b.Apply(ctx, node, o)
 	if err != nil {
+		if res.Output != "" || res.Traces != nil {
+			done(Executed{Node: node, Op: o, Text: quoteArgs(args), Result: res})
+		}
 		return res, err
 	}
 	if f := res.Failure; f != nil && f.What == op.NoNetns && f.Name == n.name && cmd.Node == "" && !names(o, f.Name) {

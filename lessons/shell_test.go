@@ -41,7 +41,7 @@ func (r *recorder) Apply(ctx context.Context, node string, o op.Op) (op.Result, 
 		select {
 		case <-hold:
 		case <-ctx.Done():
-			return op.Result{}, ctx.Err()
+			return op.Result{Output: "the half of it\n", Status: 130}, ctx.Err()
 		}
 	}
 	if t, isTool := o.(op.Tool); isTool && !ok && t.Argv[0] == "cat" && len(t.Argv) == 1 {
@@ -241,16 +241,29 @@ func TestShellBackground(t *testing.T) {
 	}
 }
 
+func TestShellKillsJob(t *testing.T) {
+	r := &recorder{hold: map[string]chan struct{}{"tcpdump &": make(chan struct{})}}
+	s := NewShell(r)
+	defer s.Close()
+	out, err := s.Run(context.Background(), "host", "tcpdump & kill %1; wait; jobs; echo on", nil)
+	if err != nil || out.Status != 0 || out.Stdout != "the half of it\non\n" || len(out.Ops) != 1 {
+		t.Errorf("got %+v, %v", out, err)
+	}
+}
+
 func TestShellEnds(t *testing.T) {
 	r := &recorder{hold: map[string]chan struct{}{"ping 10.0.0.1": make(chan struct{})}}
 	s := NewShell(r)
 	defer s.Close()
 	for _, text := range []string{"ping 10.0.0.1", "ping 10.0.0.1 | cat", "while ((1)); do ((1)); done & ping 10.0.0.1"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		_, err := s.Run(ctx, "host", text, nil)
+		out, err := s.Run(ctx, "host", text, nil)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: %v, want the deadline", text, err)
+		if !errors.Is(err, context.DeadlineExceeded) || out.Status != 130 {
+			t.Errorf("%s: status %d, %v, want the deadline", text, out.Status, err)
+		}
+		if text == "ping 10.0.0.1" && out.Stdout != "the half of it\n" {
+			t.Errorf("what was done before the end is lost: %q", out.Stdout)
 		}
 	}
 	if out, err := s.Run(context.Background(), "host", "echo again", nil); err != nil || out.Stdout != "again\n" {

@@ -224,7 +224,7 @@ func (c *shellCmd) print(l lessons.Line, out lessons.Outcome) {
 			row = c.paint(green, row)
 		case strings.HasPrefix(t, "└"):
 			row = c.paint(blue, row)
-		case t == row:
+		case t == row && t != "":
 			row = c.paint(bold, row)
 		}
 		fmt.Fprintln(c.stdout, row)
@@ -285,7 +285,7 @@ func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) i
 			}
 			if switches {
 				if nodes := c.nodes(lab); !slices.Contains(nodes, target) {
-					fmt.Fprintf(c.stdout, "There is no node %q%s; there are: %s\n", target, guess(target, nodes), strings.Join(nodes, ", "))
+					fmt.Fprintf(c.stdout, "There is no node %q%s\nThe nodes are %s.\n", target, guess(target, nodes), strings.Join(nodes, ", "))
 					continue
 				}
 				node, typed = target, command
@@ -302,14 +302,16 @@ func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) i
 		out, err := sh.Run(ctx, node, typed, nil)
 		stopped := ctx.Err() != nil
 		stop()
-		c.print(lessons.Line{Node: node, Text: typed}, out)
 		var bad *lessons.SyntaxError
-		switch {
-		case errors.As(err, &bad):
+		if errors.As(err, &bad) {
 			fmt.Fprintf(c.stdout, "bash: %v\n", bad)
-		case stopped:
-			fmt.Fprintln(c.stdout, "^C")
-		case err != nil:
+			continue
+		}
+		if stopped {
+			fmt.Fprintln(c.stdout) // after the terminal's own ^C
+		}
+		c.print(lessons.Line{Node: node, Text: typed}, out)
+		if err != nil && !stopped {
 			return c.fail(1, "%v", err)
 		}
 	}
