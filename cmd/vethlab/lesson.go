@@ -312,6 +312,7 @@ func (c *lessonCmd) command(s *lessons.Step, r lessons.Ran) {
 	if len(r.Traces) > 0 {
 		w := indenter{c.stdout, true}
 		lessons.WriteTraces(&w, r.Traces)
+		fmt.Fprintln(c.stdout)
 	}
 }
 

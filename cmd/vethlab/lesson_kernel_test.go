@@ -27,6 +27,7 @@ const asOther = "VETHLAB_TEST_AS_OTHER"
 
 // TestLessonsAsNobody plays the lessons as a user without any rights.
 func TestLessonsAsNobody(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root to become nobody; TestLessons runs as the unprivileged user who runs this")
 	}
@@ -35,7 +36,7 @@ func TestLessonsAsNobody(t *testing.T) {
 	cmd.Env = append(os.Environ(), asOther+"=1", "HOME=/", "TMPDIR=/tmp")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestLessons/bridge-by-hand")) {
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestLessons/bridge-by-hand/nft")) {
 		t.Fatalf("as nobody: %v\n%s", err, out)
 	}
 }
@@ -52,21 +53,28 @@ func TestLessons(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range all {
-		t.Run(l.ID, func(t *testing.T) {
-			lab, sh := openLab(t, l)
-			for i := range l.Steps {
-				s := &l.Steps[i]
-				before, err := lab.Snapshot(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				held := lessons.Evaluate(s, before, nil)
-				if !slices.ContainsFunc(held, func(c lessons.CheckResult) bool { return !c.OK }) {
-					t.Errorf("step %s: all checks hold before its commands", s.ID)
-				}
-				playStep(t, lab, sh, s)
-			}
-		})
+		for _, iptables := range []string{"nft", "legacy"} {
+			t.Run(l.ID+"/"+iptables, func(t *testing.T) {
+				t.Parallel()
+				playLesson(t, l, exec.Options{Iptables: iptables})
+			})
+		}
+	}
+}
+
+func playLesson(t *testing.T, l *lessons.Lesson, o exec.Options) {
+	lab, sh := openLab(t, l, o)
+	for i := range l.Steps {
+		s := &l.Steps[i]
+		before, err := lab.Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := lessons.Evaluate(s, before, nil)
+		if !slices.ContainsFunc(held, func(c lessons.CheckResult) bool { return !c.OK }) {
+			t.Errorf("step %s: all checks hold before its commands", s.ID)
+		}
+		playStep(t, lab, sh, s)
 	}
 }
 
@@ -82,7 +90,7 @@ func TestLessonFromAnyStep(t *testing.T) {
 		for i := range l.Steps {
 			t.Run(l.ID+"/"+l.Steps[i].ID, func(t *testing.T) {
 				t.Parallel()
-				lab, sh := openLab(t, l)
+				lab, sh := openLab(t, l, exec.Options{})
 				var before []*lessons.Step
 				for k := range i {
 					before = append(before, &l.Steps[k])
@@ -96,9 +104,9 @@ func TestLessonFromAnyStep(t *testing.T) {
 	}
 }
 
-func openLab(t *testing.T, l *lessons.Lesson) (*exec.Lab, *lessons.Shell) {
+func openLab(t *testing.T, l *lessons.Lesson, o exec.Options) (*exec.Lab, *lessons.Shell) {
 	t.Helper()
-	lab, err := exec.Open(t.Context(), l.Start)
+	lab, err := o.Open(t.Context(), l.Start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +147,9 @@ func TestSecondWay(t *testing.T) {
 	}
 	for _, l := range all {
 		t.Run(l.ID, func(t *testing.T) {
-			first, _ := openLab(t, l)
-			second, _ := openLab(t, l)
+			t.Parallel()
+			first, _ := openLab(t, l, exec.Options{})
+			second, _ := openLab(t, l, exec.Options{})
 			tools := 0
 			for i := range l.Steps {
 				s := &l.Steps[i]
