@@ -183,6 +183,7 @@ func (n *nodeShell) kill(ctx context.Context, hc interp.HandlerContext, args []s
 		if j.serves == "" {
 			j.cancel()
 			<-j.done
+			n.reap(lineOf(ctx))
 			continue
 		}
 		n.drop(j)

@@ -355,24 +355,32 @@ func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }
 // it: the line typed so far is given up.
 type keys struct {
 	r           io.Reader
-	more        []byte
+	typed       []byte // not handed on yet
 	interrupted bool
 }
 
+const ctrlC = 3
+
 func (k *keys) Read(p []byte) (int, error) {
-	if len(k.more) == 0 {
+	if len(k.typed) == 0 {
 		buf := make([]byte, 256)
 		n, err := k.r.Read(buf)
 		if n == 0 {
 			return 0, err
 		}
-		if k.more = buf[:n]; bytes.IndexByte(k.more, 3) >= 0 {
-			k.interrupted = true
-			k.more = []byte("\x05\x15\r") // to the end, erase to the beginning, enter
-		}
+		k.typed = buf[:n]
 	}
-	n := copy(p, k.more)
-	k.more = k.more[n:]
+	i := bytes.IndexByte(k.typed, ctrlC)
+	if i == 0 {
+		k.interrupted = true
+		k.typed = k.typed[1:]
+		return copy(p, "\x05\x15\r"), nil // to the end, erase to the beginning, enter
+	}
+	if i < 0 {
+		i = len(k.typed)
+	}
+	n := copy(p, k.typed[:i])
+	k.typed = k.typed[n:]
 	return n, nil
 }
 
