@@ -3,10 +3,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
+	"io"
 	"os"
 	osexec "os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -297,4 +301,73 @@ func leftovers(t *testing.T) string {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return string(out)
+}
+
+// TestLessonScriptStopped interrupts and kills the script in the middle: no
+// process of it is left, and so nothing else.
+func TestLessonScriptStopped(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the script needs root")
+	}
+	var script bytes.Buffer
+	c := lessonCmd{ctx: t.Context(), stdout: &script, stderr: os.Stderr}
+	if status := c.run([]string{"script", "bridge-by-hand"}); status != 0 {
+		t.Fatalf("lesson script: status %d", status)
+	}
+	for _, tt := range []struct {
+		name string
+		kill func(pid int) error
+	}{
+		{"kill -9", func(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }},
+		{"Ctrl-C", func(pid int) error { return syscall.Kill(-pid, syscall.SIGINT) }}, // to the whole group, as a terminal does
+		{"hangup", func(pid int) error { return syscall.Kill(-pid, syscall.SIGHUP) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mark := "VETHLAB_TEST_SCRIPT=" + rand.Text()
+			cmd := osexec.Command("bash")
+			cmd.Env = append(os.Environ(), mark)
+			cmd.Stdin = strings.NewReader(script.String())
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			reached := false
+			for sc := bufio.NewScanner(out); sc.Scan() && !reached; {
+				reached = strings.HasPrefix(sc.Text(), "── 7.")
+			}
+			if !reached || len(marked(mark)) == 0 {
+				t.Fatalf("the script did not come to step 7 (%v)", reached)
+			}
+			if err := tt.kill(cmd.Process.Pid); err != nil {
+				t.Fatal(err)
+			}
+			go io.Copy(io.Discard, out)
+			cmd.Wait()
+			var left []string
+			for range 100 {
+				if left = marked(mark); len(left) == 0 {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			t.Errorf("still running: %v", left)
+		})
+	}
+}
+
+// marked lists the processes whose environment holds mark.
+func marked(mark string) (found []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range files {
+		if env, err := os.ReadFile(f); err == nil && bytes.Contains(env, []byte(mark)) {
+			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "cmdline"))
+			found = append(found, filepath.Base(filepath.Dir(f))+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return found
 }
