@@ -40,6 +40,7 @@ export default {
   'option.right': 'right',
   'option.wrong': 'your answer, wrong',
   'verdict': 'The kernel says',
+  'verdict.label': 'The kernel says:',
   'verdict.stop': '.',
   'verdict.right': 'As you predicted.',
   'verdict.wrong': 'Not what you predicted.',

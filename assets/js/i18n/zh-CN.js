@@ -40,6 +40,7 @@ export default {
   'option.right': '正确',
   'option.wrong': '你的答案，错误',
   'verdict': '内核说：',
+  'verdict.label': '内核说：',
   'verdict.stop': '。',
   'verdict.right': '与你的预测一致。',
   'verdict.wrong': '与你的预测不同。',

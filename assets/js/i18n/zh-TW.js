@@ -40,6 +40,7 @@ export default {
   'option.right': '正確',
   'option.wrong': '你的答案，錯誤',
   'verdict': '核心說：',
+  'verdict.label': '核心說：',
   'verdict.stop': '。',
   'verdict.right': '與你的預測一致。',
   'verdict.wrong': '與你的預測不同。',

@@ -190,7 +190,7 @@ export function why(b, lang) {
     case 'tx': return translate(lang, 'why.tx', { dev: s.dev, node: b.node });
     case 'bridge': return s.note || translate(lang, 'why.bridge', { dev: s.dev });
     case 'socket': return s.note || translate(lang, 'why.socket', { node: b.node });
-    case 'route': return [s.verdict === 'local' ? translate(lang, 'why.local', { node: b.node }) : s.verdict === 'no route' ? translate(lang, 'why.noroute') : '', s.verdict === 'no route' ? '' : s.note]
+    case 'route': return s.verdict === 'no route' && s.note && lang === 'en' ? s.note : [s.verdict === 'local' ? translate(lang, 'why.local', { node: b.node }) : s.verdict === 'no route' ? translate(lang, 'why.noroute') : '', s.verdict === 'no route' ? '' : s.note]
       .filter(Boolean).join(': ') || routeWord(s, lang);
   }
   if (s.rule) {

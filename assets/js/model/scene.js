@@ -213,7 +213,7 @@ function makeLane(x, y, w) {
       gate('socket', (route + out) / 2 - 10, low, Math.min(110, out - route - 96 - 42), 28, 'small'),
       gate('route-local', out - 48 - 17, low, 14, 14, 'tiny'),
       gate('OUTPUT', out, low, 96, 34, 'box'),
-      gate('route-out', post, (cy + low) / 2 + 3, 14, 14, 'tiny'),
+      gate('route-out', post, (cy + low) / 2 + 4, 14, 14, 'tiny'),
     ],
   };
 }

@@ -224,7 +224,10 @@ function freeColour(colours) {
 /** @param {State} s @param {StepRun} run @returns {State} */
 function withStep(s, run) {
   const index = stepsOf(s).findIndex((step) => step.id === run.id);
-  const next = { ...s, runs: { ...s.runs, [run.id]: run }, output: [], running: null };
+  const over = run.state === 'done' || run.state === 'failed';
+  // the lab message that names the next step comes after this one
+  const lab = s.lab && over && s.lab.next === run.id ? { ...s.lab, next: stepsOf(s)[index + 1]?.id } : s.lab;
+  const next = { ...s, lab, runs: { ...s.runs, [run.id]: run }, output: [], running: null, busy: s.busy === 'run' || s.busy === 'again' ? '' : s.busy };
   return index === s.view ? show(next, true) : next;
 }
 
@@ -301,9 +304,9 @@ export function primary(s) {
   if (!step) return 'none';
   const last = s.view === stepsOf(s).length - 1;
   if (!canRun(s)) return last ? 'none' : 'next';
+  if (s.runs[step.id] && s.lab?.next !== step.id && !s.busy && s.lab?.state !== 'lost') return last ? 'finish' : 'next';
   if (s.busy || !s.lab || ['starting', 'rebuilding', 'running', 'lost'].includes(s.lab.state)) return 'wait';
   if (s.lab.next === step.id) return 'run';
-  if (s.runs[step.id]) return last ? 'finish' : 'next';
   return 'reach';
 }
 

@@ -54,7 +54,7 @@ export function spot(scene, list, i) {
   const b = list[i];
   if (!b) return { x: 0, y: 0 };
   const at = gate(scene, gateOf(scene, list, i));
-  if (at) return at.shape === 'box' ? { x: at.x + at.w / 2, y: at.y - 1 } : at.id === 'route' ? { x: at.x + at.w / 2, y: at.y } : centre(at);
+  if (at) return at.shape === 'tiny' || at.shape === 'none' ? centre(at) : { x: at.x + at.w / 2, y: at.y };
   const dev = b.step.dev;
   const bar = scene.bars.find((bar) => bar.node === b.node && bar.name === dev);
   if (bar && b.step.point !== 'bridge') return { x: bar.x + bar.w / 2, y: bar.y };
@@ -119,17 +119,25 @@ export function leg(scene, list, i, drawn = false) {
   if (ga && gb && ga !== 'lo' && gb !== 'lo') return between(scene, ga, gb, from, to, drawn);
   const corridor = lane.y + lane.h;
   const centreX = lane.x + lane.w / 2;
-  if (!ga && gb) { // into the lane: at its left end, whichever door it came in by
+  if (ga === 'lo' && gb !== 'lo') {
+    const lo = /** @type {Gate} */ (gate(scene, 'lo'));
+    const g = gate(scene, gb);
+    return drawn && g ? straight({ x: to.x, y: lo.y }, { x: to.x, y: g.y + g.h }) : straight(from, to);
+  }
+  if (!ga && gb && gb !== 'lo') { // into the lane: at its left end, whichever door it came in by
     const g = /** @type {Gate} */ (gate(scene, gb));
     const entry = { x: g.x, y: g.y + g.h / 2 };
     if (gb !== 'PREROUTING') return straight(from, to);
     const x = lane.x - 6;
     if (from.x < centreX) {
-      return `M${from.x} ${from.y}C${from.x} ${from.y - 44} ${x} ${corridor - 10} ${x} ${corridor - 40}C${x - 4} ${entry.y + 16} ${x} ${entry.y + 2} ${entry.x - 2} ${entry.y}${drawn ? '' : `L${to.x} ${to.y}`}`;
+      const bar = scene.bars.find((b) => Math.abs(b.x - from.x) < 1);
+      const start = bar ? { x: bar.x + bar.w / 2, y: bar.y } : from;
+      const through = bar ? `M${from.x} ${from.y}L${start.x - 6} ${from.y}Q${start.x} ${from.y} ${start.x} ${from.y - 6}L${start.x} ${start.y}` : `M${from.x} ${from.y}`;
+      return `${through}C${start.x} ${start.y - 44} ${x} ${corridor - 10} ${x} ${corridor - 40}C${x - 4} ${entry.y + 16} ${x} ${entry.y + 2} ${entry.x - 2} ${entry.y}${drawn ? '' : `L${to.x} ${to.y}`}`;
     }
     return rounded([from, { x: from.x, y: corridor + 14 }, { x, y: corridor + 14 }, { x, y: entry.y }, entry, ...(drawn ? [] : [to])]);
   }
-  if (ga && !gb) { // out of it: at its right end
+  if (ga && ga !== 'lo' && !gb) { // out of it: at its right end
     const g = /** @type {Gate} */ (gate(scene, ga));
     const exit = { x: g.x + g.w, y: g.y + g.h / 2 };
     if (ga !== 'POSTROUTING' && ga !== 'OUTPUT') return straight(from, to);
@@ -143,7 +151,7 @@ export function leg(scene, list, i, drawn = false) {
     const g = /** @type {Gate} */ (gate(scene, ga || 'POSTROUTING'));
     const x = lane.x + lane.w + 8;
     if (ga === 'lo') return straight(from, to);
-    return rounded([...(drawn ? [] : [from]), { x: g.x + g.w, y: g.y + g.h / 2 }, { x, y: g.y + g.h / 2 }, { x, y: corridor + 14 }, { x: to.x, y: corridor + 14 }, to]);
+    return rounded([...(drawn ? [] : [from]), { x: g.x + g.w, y: g.y + g.h / 2 }, { x, y: g.y + g.h / 2 }, { x, y: corridor + 14 }, { x: to.x, y: corridor + 14 }, drawn ? { x: to.x, y: centre(/** @type {Gate} */ (gate(scene, 'lo'))).y + 12 } : to]);
   }
   return straight(from, to);
 }
