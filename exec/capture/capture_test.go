@@ -1,0 +1,164 @@
+package capture
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+func frame(t testing.TB, ls ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	b := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true}, ls...); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func eth() *layers.Ethernet {
+	return &layers.Ethernet{SrcMAC: []byte{2, 0, 0, 0, 0, 1}, DstMAC: []byte{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4}
+}
+
+func ip(src, dst string, proto layers.IPProtocol, ttl uint8) *layers.IPv4 {
+	return &layers.IPv4{Version: 4, TTL: ttl, Id: 77, Protocol: proto,
+		SrcIP: netip.MustParseAddr(src).AsSlice(), DstIP: netip.MustParseAddr(dst).AsSlice()}
+}
+
+// A packet has one key before and after NAT and forwarding, in a capture and in
+// nft's trace, which cuts the transport header off after 20 bytes.
+func TestKey(t *testing.T) {
+	segment := func(src, dst string, sport, dport layers.TCPPort, ttl uint8) []byte {
+		return frame(t, eth(), ip(src, dst, layers.IPProtocolTCP, ttl), &layers.TCP{SrcPort: sport, DstPort: dport, Seq: 5, SYN: true,
+			Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{5, 180}}}})
+	}
+	d := NewDecoder()
+	before, k1, _, ok1 := d.Frame(segment("172.18.0.8", "203.0.113.10", 4000, 80, 64))
+	b := segment("10.24.254.11", "203.0.113.10", 61000, 80, 63)
+	after, k2, _, ok2 := d.Frame(b)
+	cut, k3, ok3 := d.Packet(b[14:34], b[34:54])
+	if !ok1 || !ok2 || !ok3 || k1 != k2 || k2 != k3 {
+		t.Errorf("keys %x, %x, %x; decoded %v, %v, %v", k1, k2, k3, ok1, ok2, ok3)
+	}
+	if before.Src.String() != "172.18.0.8" || after.SrcPort != 61000 || cut.DstPort != 80 || cut.TCPFlags != "SYN" || cut.TTL != 63 {
+		t.Errorf("headers %+v, %+v, %+v", before, after, cut)
+	}
+	_, other, _, _ := d.Frame(frame(t, eth(), ip("172.18.0.8", "203.0.113.10", layers.IPProtocolTCP, 64), &layers.TCP{SrcPort: 4000, DstPort: 80, Seq: 6, SYN: true}))
+	if other == k1 {
+		t.Error("another packet of the flow has the same key")
+	}
+}
+
+// The kernel hands over whatever a lab puts on a wire.
+func FuzzFrame(f *testing.F) {
+	f.Add(frame(f, eth(), ip("10.0.0.1", "10.0.0.2", layers.IPProtocolTCP, 64), &layers.TCP{SYN: true}))
+	f.Add(frame(f, eth(), ip("10.0.0.1", "10.0.0.2", layers.IPProtocolICMPv4, 64), &layers.ICMPv4{TypeCode: 0x0300}, gopacket.Payload("12345678")))
+	d := NewDecoder()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, _, _, ok := d.Frame(b); ok {
+			Summary(h)
+		}
+		if len(b) > 20 {
+			d.Packet(b[:20], b[20:])
+		}
+	})
+}
+
+type still map[string]*state.Node
+
+func (s still) Node(name string) *state.Node      { return s[name] }
+func (s still) Counters(string) map[string]uint64 { return nil }
+
+// seen writes a journey's points on one line.
+func seen(tr trace.Trace) string {
+	var s []string
+	for _, h := range tr.Hops {
+		for _, st := range h.Steps {
+			s = append(s, strings.TrimSpace(fmt.Sprintf("%s:%s %s", h.Node, st.Point, st.Dev)))
+		}
+	}
+	return strings.Join(s, ", ")
+}
+
+func assembleAll(v View, in func(*Assembler)) (traces []trace.Trace) {
+	a := NewAssembler(v, func(tr trace.Trace) { traces = append(traces, tr) })
+	in(a)
+	a.Flush(time.Now(), true)
+	return traces
+}
+
+func header(src, dst string) trace.Header {
+	return trace.Header{Proto: "icmp", ICMPType: 8, Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), TTL: 64}
+}
+
+// Beyond the rate at which hooks are traced, a rewrite is still seen, and said
+// to have been only seen.
+func TestAssembleWithoutHooks(t *testing.T) {
+	h, nat := header("172.18.0.8", "203.0.113.10"), header("10.24.254.11", "203.0.113.10")
+	got := assembleAll(still{}, func(a *Assembler) {
+		a.Sighting(Sighting{Seq: 3, Node: "host", Dev: "eth0", Out: true, At: 300, Header: nat, Key: 1})
+		a.Sighting(Sighting{Seq: 1, Node: "ns1", Dev: "veth1", Out: true, At: 100, Header: h, Key: 1})
+		a.Sighting(Sighting{Seq: 2, Node: "host", Dev: "veth0", At: 200, Header: h, Key: 1})
+	})
+	if len(got) != 1 || seen(got[0]) != "ns1:tx veth1, host:rx veth0, host:conntrack, host:tx eth0" {
+		t.Fatalf("%d journeys: %v", len(got), got)
+	}
+	if s := got[0].Hops[1].Steps[1]; s.Evidence != trace.Captured || !s.Rewritten() {
+		t.Errorf("the rewrite: %+v", s)
+	}
+	if err := got[0].Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A packet that two routers pass back and forth is one journey of many hops.
+func TestAssembleLoop(t *testing.T) {
+	got := assembleAll(still{}, func(a *Assembler) {
+		for i := range 6 {
+			node := []string{"a", "b"}[i%2]
+			h := header("10.0.0.1", "198.51.100.7")
+			h.TTL -= uint8(i)
+			a.Sighting(Sighting{Seq: uint64(2 * i), Node: node, Dev: "eth0", At: int64(100 * i), Header: h, Key: 9})
+			a.Sighting(Sighting{Seq: uint64(2*i + 1), Node: node, Dev: "eth0", Out: true, At: int64(100*i + 50), Header: h, Key: 9})
+		}
+	})
+	if len(got) != 1 || len(got[0].Hops) != 6 {
+		t.Fatalf("%d journeys: %v", len(got), got)
+	}
+}
+
+// A bridge floods; only the one who was asked for matters.
+func TestAssembleFlood(t *testing.T) {
+	arp := trace.Header{Proto: "arp", ARPOp: "request", Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.3")}
+	owner := &state.Node{Links: []state.Link{{Name: "eth0", Addrs: []state.Addr{{Prefix: netip.MustParsePrefix("10.0.0.3/24")}}}}}
+	got := assembleAll(still{"a": {}, "b": {}, "c": owner}, func(a *Assembler) {
+		a.Sighting(Sighting{Seq: 1, Node: "a", Dev: "eth0", Out: true, At: 1, Header: arp, Key: 2})
+		a.Sighting(Sighting{Seq: 2, Node: "c", Dev: "eth0", At: 2, Header: arp, Key: 2})
+		a.Sighting(Sighting{Seq: 3, Node: "b", Dev: "eth0", At: 3, Header: arp, Key: 2})
+	})
+	if len(got) != 1 || seen(got[0]) != "a:tx eth0, c:rx eth0" || strings.Join(got[0].Also, " ") != "b" || got[0].Disposition != trace.Delivered {
+		t.Errorf("%d journeys: %+v", len(got), got)
+	}
+}
+
+// Packets belong to one flow across NAT, in both directions.
+func TestFlow(t *testing.T) {
+	f := flows{}
+	a := netip.MustParseAddr
+	request := trace.Header{Proto: "tcp", Src: a("10.24.254.93"), Dst: a("10.24.254.11"), SrcPort: 4000, DstPort: 8088}
+	id, reply := f.of(request, 1)
+	f.conn(state.Conn{Proto: "tcp", Orig: state.Tuple{Src: a("10.24.254.93"), Dst: a("10.24.254.11"), SrcPort: 4000, DstPort: 8088},
+		Reply: state.Tuple{Src: a("172.18.0.8"), Dst: a("172.18.0.1"), SrcPort: 8000, DstPort: 4000}})
+	answer := trace.Header{Proto: "tcp", Src: a("172.18.0.8"), Dst: a("172.18.0.1"), SrcPort: 8000, DstPort: 4000}
+	id2, reply2 := f.of(answer, 2)
+	if id != id2 || reply || !reply2 {
+		t.Errorf("%q (reply %v), %q (reply %v)", id, reply, id2, reply2)
+	}
+}
