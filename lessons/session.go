@@ -319,20 +319,29 @@ func (s *Session) Command(node, text string, tell func(Update)) error {
 			return err
 		}
 		out, err := lab.shell.Run(ctx, node, text, nil)
-		if syntax, ok := errors.AsType[*SyntaxError](err); ok {
-			out.Stderr = "syntax error at " + syntax.Error() + "\n"
-		} else if err != nil {
+		switch syntax, ok := errors.AsType[*SyntaxError](err); {
+		case ok:
+			out.Stderr, err = "syntax error at "+syntax.Error()+"\n", nil
+		case context.Cause(ctx) == errStopped:
+			err = nil // as asked; the status says it
+		case err != nil && out.Stdout == "" && out.Traces == nil:
 			return s.failed(ctx, err)
 		}
 		r := Ran{l, out}
 		s.keep(r)
 		tell(Update{Ran: &CommandRan{Ran: r}})
-		return s.look(ctx, tell)
+		if err != nil {
+			return s.failed(ctx, err)
+		}
+		after, cancel := context.WithTimeout(s.base, s.limit) // ctx may have been stopped
+		defer cancel()
+		return s.look(after, tell)
 	})
 }
 
-// Stop interrupts what runs. A step is undone; of a command of the learner's
-// own, what it did so far stays.
+// Stop interrupts what runs. A step is undone, and ends with the error
+// "stopped". A command of the learner's own ends with status 130, as with
+// Ctrl-C, and what it did so far stays.
 func (s *Session) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -707,6 +716,11 @@ type tap struct {
 }
 
 func (t *tap) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
+	if tool, ok := o.(op.Tool); ok && tool.Background {
+		// It may run for as long as the lab does, and is gone with it.
+		res, err := t.lab.Apply(ctx, node, o)
+		return res, t.failed(ctx, err)
+	}
 	if op.Probe(o) {
 		return t.apply(ctx, node, o)
 	}

@@ -280,21 +280,45 @@ func TestSessionStop(t *testing.T) {
 	}
 }
 
-// What an own command did before it was stopped stays.
+// A command of one's own that is stopped ends as with Ctrl-C: what it printed
+// is told, what it did stays.
 func TestSessionStopOwn(t *testing.T) {
 	p := newPupil(t, time.Minute)
 	must(t, p.Start(p.tell))
 	end := make(chan error, 1)
-	go func() { end <- p.Command("host", "ip netns add own; sleep 1000", p.tell) }()
+	go func() { end <- p.Command("host", "ip netns add own; echo half; sleep 1000; echo whole", p.tell) }()
 	p.wait(t, "it sleeps", func() bool { return len(p.labs.Last().Done()) == 2 })
 	p.Stop()
-	if got := code(<-end); got != "stopped" {
-		t.Errorf("error %q, want stopped", got)
+	must(t, <-end)
+	if own := p.Status().History.Own; len(own) != 1 || own[0].Status != 130 || own[0].Stdout != "half\n" {
+		t.Errorf("own commands %+v, want status 130 and half of the output", own)
+	}
+	if p.Snapshot().Node("own") == nil {
+		t.Error("the snapshot after it does not show what it did")
 	}
 	must(t, p.Rebuild(p.tell))
 	if got, want := p.labs.Last().Done(), []string{"host# ip netns add own"}; !slices.Equal(got, want) {
 		t.Errorf("the new lab did %q, want %q", got, want)
 	}
+}
+
+// A tool in the background lives beyond the limit for an operation, and a
+// rebuild does not wait for it.
+func TestSessionBackground(t *testing.T) {
+	p := newPupil(t, 50*time.Millisecond)
+	must(t, p.Start(p.tell))
+	must(t, p.Command("host", "frob --forever &", p.tell))
+	first := p.labs.Last()
+	p.wait(t, "it runs", func() bool { return slices.Contains(first.Done(), "host# frob --forever &") })
+	time.Sleep(150 * time.Millisecond)
+	if n := first.Ended(); n != 0 {
+		t.Error("the tool was ended")
+	}
+	must(t, p.Rebuild(p.tell))
+	if got := p.labs.Last().Done(); len(got) != 0 {
+		t.Errorf("the new lab did %q, want nothing", got)
+	}
+	p.wait(t, "it ends with its lab", func() bool { return first.Ended() == 1 })
 }
 
 func TestSessionTimeout(t *testing.T) {

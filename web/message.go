@@ -19,7 +19,8 @@ const ProtocolVersion = 1
 //	rebuild                      make the lab anew, to the step where it was
 //	predict  Step, Option        the learner's guess, before run
 //	command  Node, Text          a command line of the learner's own
-//	stop                         interrupt what is running
+//	stop                         interrupt what is running: a step is undone and ends with the
+//	                             error "stopped", a command of one's own ends with status 130
 //
 // A lab does one thing at a time: while it runs, everything but stop is
 // answered with the error "busy". A request ends with one message "done" or

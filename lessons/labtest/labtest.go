@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"vethlab/lessons"
 	"vethlab/sim/op"
@@ -53,8 +54,8 @@ func (l *Labs) Last() *Lab {
 }
 
 // Lab is a lab with a node "host". It knows `ip netns`; ping and every other
-// operation succeed, ping with one journey. sleep lasts until the request is
-// cut short or the lab dies.
+// operation succeed, ping with one journey. sleep, and a tool in the
+// background, last until the request is cut short or the lab dies.
 type Lab struct {
 	mu     sync.Mutex
 	nodes  []string
@@ -63,6 +64,7 @@ type Lab struct {
 	dead   chan struct{}
 	died   bool
 	closed bool
+	ended  atomic.Int32
 }
 
 var errDead = errors.New("the lab's process ended: signal: killed")
@@ -92,17 +94,30 @@ func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 			Node: node, Evidence: trace.Captured,
 			Hops: []trace.Hop{{Node: node, Steps: []trace.Step{{Point: trace.Output, Before: h, After: h, Evidence: trace.Reported}}}}}}}, nil
 	case op.Sleep:
-		l.mu.Unlock()
-		defer l.mu.Lock()
-		select {
-		case <-ctx.Done():
-			return op.Result{}, ctx.Err()
-		case <-l.dead:
-			return op.Result{}, errDead
+		return l.wait(ctx)
+	case op.Tool:
+		if o.Background {
+			return l.wait(ctx)
 		}
 	}
 	return op.Result{}, nil
 }
+
+// wait wants mu, and lets go of it meanwhile.
+func (l *Lab) wait(ctx context.Context) (op.Result, error) {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	defer l.ended.Add(1)
+	select {
+	case <-ctx.Done():
+		return op.Result{}, ctx.Err()
+	case <-l.dead:
+		return op.Result{}, errDead
+	}
+}
+
+// Ended counts the sleeps and background tools that are over.
+func (l *Lab) Ended() int { return int(l.ended.Load()) }
 
 // Snapshot lists the nodes.
 func (l *Lab) Snapshot(ctx context.Context) (*state.Snapshot, error) {
