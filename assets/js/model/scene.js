@@ -80,8 +80,10 @@ const cardHeight = (lines) => Math.max(58, 40 + lines.length * 18);
  * @returns {Scene}
  */
 export function layout(snapshot, size, held = new Map()) {
-  const w = Math.max(size.w, 940);
-  const h = Math.max(size.h, 468);
+  // a large screen shows it larger, not emptier; a small one shows all of it, smaller
+  const zoom = Math.max(1, Math.min(size.w / 1180, size.h / 600, 1.7));
+  const w = Math.max(size.w / zoom, 1000);
+  const h = Math.max(size.h / zoom, 468);
   const main = mainNode(snapshot);
   /** @type {Scene} */
   const scene = { w, h, rooms: [], main: main ? nodeKey(main) : '', lane: null, bars: [], ports: [], cables: [], junctions: [], slots: new Map() };
@@ -189,7 +191,7 @@ function sysctlsOf(n) {
  * @returns {Lane}
  */
 function makeLane(x, y, w) {
-  const gw = 116;
+  const gw = Math.min(116, (w - 28 - 68 - 36) / 3);
   const arrow = (w - 28 - 3 * gw - 68) / 3;
   const cy = y + 54;
   const low = y + 112;

@@ -20,7 +20,13 @@ import { Kbd } from './text.js';
 /** @param {{ store: { get: () => State, subscribe: (fn: (s: State) => void) => () => void }, c: Controller }} props */
 export function App({ store, c }) {
   const [s, set] = useState(store.get());
-  useEffect(() => { set(store.get()); return store.subscribe(set); }, []);
+  useEffect(() => {
+    // many messages, one drawing: a busy lab says more than a screen can show
+    let frame = 0;
+    const draw = () => { frame = 0; set(store.get()); };
+    draw();
+    return store.subscribe(() => { frame ||= requestAnimationFrame(draw); });
+  }, []);
   useKeyboard(store, c);
   usePlayer(s, c);
   const step = currentStep(s);
@@ -110,8 +116,17 @@ function useKeyboard(store, c) {
           else if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
       }
     };
+    // a button pressed with the pointer gives the keys back to the lesson
+    const release = (/** @type {MouseEvent} */ e) => {
+      const button = e.detail > 0 && e.target instanceof Element && e.target.closest('button, summary');
+      if (button instanceof HTMLElement && !button.closest('dialog')) button.blur();
+    };
     document.addEventListener('keydown', down);
-    return () => document.removeEventListener('keydown', down);
+    document.addEventListener('click', release);
+    return () => {
+      document.removeEventListener('keydown', down);
+      document.removeEventListener('click', release);
+    };
   }, []);
 }
 

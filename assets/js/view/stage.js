@@ -40,7 +40,7 @@ export function Stage() {
   const scale = Math.min(size.w / scene.w, size.h / scene.h);
   const offset = { x: (size.w - scene.w * scale) / 2, y: (size.h - scene.h * scale) / 2 };
 
-  return html`<section class="stage" aria-label=${t('stage')} ref=${frame}>
+  return html`<section class="stage" aria-label=${t('stage')}><div class="board" ref=${frame}>
     <svg role="img" aria-label=${describe(s.snapshot, t)} viewBox=${`0 0 ${scene.w} ${scene.h}`} preserveAspectRatio="xMidYMid meet">
       <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" /></marker></defs>
       ${ghosts.rooms.filter((r) => r.side !== 'main').map((r) => html`<${RoomView} key=${`gone ${r.key}`} room=${r} ghost />`)}
@@ -62,7 +62,7 @@ export function Stage() {
     ${trace && beat && html`<${PlacedTicket} scene=${scene} scale=${scale} offset=${offset} list=${list} beat=${beat} />`}
     <p class="sr" aria-live="polite">${trace && beat?.last ? reason(trace, s.lang) : ''}</p>
     ${stepTraces(s).length > 0 && !s.drawer && html`<p class="corner">${t('stage.hint')}</p>`}
-  </section>`;
+  </div></section>`;
 }
 
 /** @param {Snapshot | null} snapshot @param {(key: string, args?: any) => string} t */
@@ -221,23 +221,23 @@ function BarView({ bar, ghost }) {
   return html`<g class=${`bar c-${colour} ${bar.up ? '' : 'down'} ${ghost ? 'leaving' : ''}`} style=${place(bar)}>
     <rect width=${bar.w} height=${bar.h} rx="8" />
     <text class="label" transform=${`translate(${bar.w / 2 + 4.5} ${bar.h / 2}) rotate(-90)`}>${bar.name}</text>
-    <text class="sub" x=${bar.w + 10} y="14">${t('point.bridge')}${bar.up ? '' : ` · ${t('down')}`}</text>
+    <text class="sub" x=${bar.w + 10} y="14">${t('point.bridge')}${bar.up ? '' : ' · down'}</text>
     ${bar.addrs.map((a, i) => html`<text key=${a} class=${`mono ink c-${s.colours.get(a.split('/')[0]) ?? 'none'}`} x=${bar.w + 10} y=${32 + i * 16}>${a}</text>`)}
   </g>`;
 }
 
 /** @param {{ port: Port, ghost?: boolean }} props */
 function PortView({ port, ghost }) {
-  const { s, t } = usePage();
+  const { s } = usePage();
   const colour = s.colours.get(port.addrs[0]?.split('/')[0] ?? '') ?? 'none';
   const cls = `port ${port.shape === 'chip' ? 'chip' : 'plug'} ${port.live ? 'live' : ''} ${port.up ? '' : 'down'} ${ghost ? 'leaving' : ''} c-${colour}`;
-  const label = port.up ? port.dev : `${port.dev} ${t('down')}`;
+  const label = port.up ? port.dev : `${port.dev} · down`;
   if (port.shape === 'chip') {
     const out = port.side === 'right';
     return html`<g class=${cls} style=${place(port)}>
       <rect x=${-port.w / 2} y="-17" width=${port.w} height="34" rx="8" />
       <text class="label" y="4">${port.dev}</text>
-      ${!port.up && html`<text class="dim under" y="30">${t('down')}</text>`}
+      ${!port.up && html`<text class="dim under" y="30">down</text>`}
       ${out && html`<circle cx=${port.w / 2} r="5" />`}
       ${port.addrs.map((a, i) => html`<text key=${a} class=${`mono ink c-${s.colours.get(a.split('/')[0]) ?? 'none'}`} x=${out ? -port.w / 2 - 9 : port.w / 2 + 9} y=${4 + i * 16} text-anchor=${out ? 'end' : 'start'}>${a}</text>`)}
     </g>`;
@@ -345,10 +345,11 @@ function PlacedTicket({ scene, scale, offset, list, beat }) {
   useLayoutEffect(() => {
     const el = box.current;
     if (!el) return;
-    const size = { w: el.offsetWidth / scale, h: el.offsetHeight / scale };
+    const zoom = Math.max(1, scale);
+    const size = { w: (el.offsetWidth * zoom) / scale, h: (el.offsetHeight * zoom) / scale };
     const p = placeTicket(scene, spot(scene, list, beat.index), size, last.current);
     last.current = p;
-    el.style.transform = `translate(${offset.x + p.x * scale}px,${offset.y + p.y * scale}px)`;
+    el.style.transform = `translate(${offset.x + p.x * scale}px,${offset.y + p.y * scale}px) scale(${zoom})`;
   }, [scene, scale, offset.x, offset.y, list, beat.index, s.lang]);
   return html`<${Ticket} boxRef=${box} list=${list} beat=${beat} />`;
 }

@@ -1,6 +1,6 @@
 // The lab as tables: packets, headers, rules, connections, neighbours, links.
 
-import { html, useLayoutEffect, useRef } from '../../vendor/htm-preact.js';
+import { html, useLayoutEffect, useRef, useState } from '../../vendor/htm-preact.js';
 import { actedRules, endpoint, span } from '../model/journey.js';
 import { currentBeats, currentTrace, keep, shownNode, shownPacket } from '../model/state.js';
 import { usePage } from './context.js';
@@ -30,13 +30,14 @@ const Table = ({ caption, heads, children }) => html`<table class="data"><captio
 /** @param {{ text: string }} props */
 const Nothing = ({ text }) => html`<p class="nothing">${text}</p>`;
 
-const rowHeight = 26;
+const rowHeight = 26; // css/drawer.css gives the rows this height
 
 /** Live, newest last; only the rows in view are drawn. */
 export function Packets() {
   const { s, c, t } = usePage();
   const frame = /** @type {{ current: HTMLElement | null }} */ (useRef(null));
   const stick = useRef(true);
+  const [top, setTop] = useState(0);
   const list = s.packets;
   useLayoutEffect(() => {
     const el = frame.current;
@@ -44,14 +45,19 @@ export function Packets() {
   }, [list.length, s.seen]);
   if (!list.length) return html`<${Nothing} text=${t('packets.none')} />`;
   const begin = list[0].at;
+  const height = frame.current?.clientHeight ?? 300;
+  const from = Math.max(0, Math.min(Math.floor(top / rowHeight) - 8, list.length - 1));
+  const to = Math.min(list.length, from + Math.ceil(height / rowHeight) + 16);
+  /** @param {number} rows */
+  const spacer = (rows) => rows > 0 && html`<tr class="spacer" aria-hidden="true" style=${{ height: `${rows * rowHeight}px` }}><td colspan="8"></td></tr>`;
   return html`<div class="list" ref=${frame} tabindex="0" role="region" aria-label=${t('tab.packets')}
-    onScroll=${(/** @type {Event} */ e) => { const el = /** @type {HTMLElement} */ (e.currentTarget); stick.current = el.scrollHeight - el.scrollTop - el.clientHeight < 30; }}>
-    <table class="data packets"><caption class="sr">${t('tab.packets')}</caption>
+    onScroll=${(/** @type {Event} */ e) => { const el = /** @type {HTMLElement} */ (e.currentTarget); stick.current = el.scrollHeight - el.scrollTop - el.clientHeight < 30; setTop(el.scrollTop); }}>
+    <table class="data packets" aria-rowcount=${list.length + 1}><caption class="sr">${t('tab.packets')}</caption>
       <thead><tr>${['time', 'node', 'dev', 'dir', 'what', 'ends', 'ttl', 'payload'].map((k) => html`<th key=${k} scope="col">${t(`col.${k}`)}</th>`)}</tr></thead>
-      <tbody>${list.map((p) => html`<tr key=${p.seq} class=${`${p.seq === s.packet ? 'sel' : ''} ${p.trace && p.trace === s.trace ? 'mine' : ''}`} onClick=${() => c.packet(p.seq)}>
+      <tbody>${spacer(from)}${list.slice(from, to).map((p, i) => html`<tr key=${p.seq} aria-rowindex=${from + i + 2} class=${`${p.seq === s.packet ? 'sel' : ''} ${p.trace && p.trace === s.trace ? 'mine' : ''}`} onClick=${() => c.packet(p.seq)}>
         <td class="num"><button type="button" class="pick" aria-pressed=${String(p.seq === s.packet)} aria-label=${`${span(Math.max(0, p.at - begin))}: ${t('packet.pick', { n: p.seq })}`}>${span(Math.max(0, p.at - begin))}</button></td>
         <td>${p.node}</td><td>${p.dev}</td><td>${p.out ? `${t('dir.out')} ↗` : `${t('dir.in')} ↘`}</td><td>${p.summary}</td>
-        <td><${Ends} h=${p.header} /></td><td class="num">${p.header.ttl ?? ''}</td><td class="payload">${p.payload ?? ''}</td></tr>`)}</tbody>
+        <td><${Ends} h=${p.header} /></td><td class="num">${p.header.ttl ?? ''}</td><td class="payload">${p.payload ?? ''}</td></tr>`)}${spacer(list.length - to)}</tbody>
     </table>
     ${s.seen > keep && html`<p class="hint">${t('packets.kept', { n: keep, seen: s.seen })}</p>`}
     ${s.dropped > 0 && html`<p class="hint warn">${t('packets.dropped', { n: s.dropped })}</p>`}
