@@ -1,6 +1,7 @@
 package lessons
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -255,11 +256,9 @@ func (r *proseReader) inlines(parent ast.Node) []Doc {
 // script that puts no spaces between words.
 func cjkBreak(before string, after []byte) bool {
 	a, _ := utf8.DecodeLastRuneInString(before)
-	b, _ := utf8.DecodeRune(bytesTrimLeft(after))
+	b, _ := utf8.DecodeRune(bytes.TrimLeft(after, " \t\r\n"))
 	return wide(a) && wide(b)
 }
-
-func bytesTrimLeft(b []byte) []byte { return []byte(strings.TrimLeft(string(b), " \n\r\t")) }
 
 func wide(r rune) bool {
 	return unicode.Is(unicode.Han, r) || r >= 0x3000 && r <= 0x303f || r >= 0xff00 && r <= 0xffef

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -180,6 +181,9 @@ func (c *lessonCmd) lint(args []string) int {
 	}
 	found, n := lessons.Lint(fsys)
 	for _, p := range found {
+		if len(args) == 1 {
+			p.File = filepath.Join(args[0], p.File) // as an editor opens it
+		}
 		fmt.Fprintln(c.stdout, p)
 	}
 	if n == 0 {

@@ -84,7 +84,7 @@ func TestLessonLint(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, stdout, stderr := lesson(t, "lint", dir)
-	if status != 1 || !strings.Contains(stdout, "mine/lesson.yaml:4:10: expected \"NODE# COMMAND\"") || !strings.Contains(stderr, "4 errors, 0 warnings") {
+	if status != 1 || !strings.Contains(stdout, dir+"/mine/lesson.yaml:4:10: expected \"NODE# COMMAND\"") || !strings.Contains(stderr, "4 errors, 0 warnings") {
 		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
 }
