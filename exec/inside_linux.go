@@ -51,7 +51,6 @@ type inside struct {
 	collect  *[]trace.Trace
 	from     int64 // journeys that began before do not belong to the running command
 	seq      uint64
-	sent     *state.Snapshot
 	building bool // the world is being made: links may reach into any node
 
 	out   chan response

@@ -221,7 +221,7 @@ func (n *nodeShell) newRunner() (*interp.Runner, error) {
 		interp.Dir("/"),
 		interp.StdIO(nil, stdout, stderr),
 		interp.CallHandler(n.call),
-		interp.ExecHandler(n.exec),
+		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return n.exec }),
 		interp.OpenHandler(n.open),
 		interp.ReadDirHandler2(n.readDir),
 		interp.StatHandler(n.stat),

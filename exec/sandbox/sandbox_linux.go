@@ -52,7 +52,6 @@ type Process struct {
 	Pid  int
 	done chan struct{}
 	err  error
-	mu   sync.Mutex
 	tail tail
 }
 
