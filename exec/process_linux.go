@@ -69,7 +69,7 @@ func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string)
 			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		}
 	})
-	err = cmd.Wait()
+	_ = cmd.Wait() // how it ended is in ProcessState
 	close(ended)
 	stop()
 	in.waited(cmd)
@@ -104,26 +104,29 @@ func runTool() {
 	os.Exit(126)
 }
 
-// capped keeps the first part of what a command prints.
+// capped keeps the first part of what a command prints. Then it breaks the
+// pipe, and SIGPIPE ends what would print for ever.
 type capped struct {
-	bytes.Buffer
-	cut bool
+	kept bytes.Buffer // not embedded: its ReadFrom would take all there is
+	cut  bool
 }
 
+var errCut = errors.New("more than is kept")
+
 func (c *capped) Write(b []byte) (int, error) {
-	if room := outputLimit - c.Len(); room < len(b) {
+	if room := outputLimit - c.kept.Len(); room < len(b) {
 		c.cut = true
-		c.Buffer.Write(b[:max(0, room)])
-		return len(b), nil
+		c.kept.Write(b[:max(0, room)])
+		return 0, errCut
 	}
-	return c.Buffer.Write(b)
+	return c.kept.Write(b)
 }
 
 func (c *capped) String() string {
 	if c.cut {
-		return c.Buffer.String() + fmt.Sprintf("\n… the rest is left out, after %d bytes\n", outputLimit)
+		return c.kept.String() + fmt.Sprintf("\n… the rest is left out, after %d bytes\n", outputLimit)
 	}
-	return c.Buffer.String()
+	return c.kept.String()
 }
 
 // children is held for reading while a child starts or, when nothing else
