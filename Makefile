@@ -95,7 +95,7 @@ browser: $(NODE)
 
 .PHONY: bench
 bench: needs ## measure, and print ratios within the one run
-	@go test -run '^$$' -bench . -benchtime 1x ./...
+	@go test -run '^$$' -bench . -benchtime 1x ./cmd/vethlab
 
 .PHONY: fmt
 fmt: ## format the Go code
