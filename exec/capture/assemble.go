@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate" // a token bucket; BSD-3
+
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
 )
@@ -30,15 +32,17 @@ type Assembler struct {
 	open    map[Key]*journey
 	flows   flows
 	count   uint64
-	Skipped uint64 // sightings beyond maxOpen that were not assembled
+	limit   *rate.Limiter
+	skipped uint64
 }
 
 // Idle is how long a journey may pause before it is taken to have ended. A
 // packet crosses a lab in well under a millisecond.
 const Idle = 15 * time.Millisecond
 
-// maxOpen bounds the journeys under way, for a learner who floods the lab.
-const maxOpen = 1000
+// journeyRate bounds how many journeys a second are followed, as traceRate
+// bounds the traces: a flood is seen packet by packet, but not told as tales.
+const journeyRate = traceRate
 
 type journey struct {
 	key       Key
@@ -50,15 +54,16 @@ type journey struct {
 
 // NewAssembler returns an Assembler that calls done for each journey.
 func NewAssembler(v View, done func(trace.Trace)) *Assembler {
-	return &Assembler{view: v, done: done, open: map[Key]*journey{}, flows: flows{}}
+	return &Assembler{view: v, done: done, open: map[Key]*journey{}, flows: flows{},
+		limit: rate.NewLimiter(journeyRate, journeyRate)}
 }
 
 func (a *Assembler) journey(k Key) *journey {
 	j := a.open[k]
 	now := time.Now()
 	if j == nil {
-		if len(a.open) >= maxOpen {
-			a.Skipped++
+		if !a.limit.AllowN(now, 1) {
+			a.skipped++
 			return nil
 		}
 		j = &journey{key: k, first: now}
@@ -66,6 +71,16 @@ func (a *Assembler) journey(k Key) *journey {
 	}
 	j.touched = now
 	return j
+}
+
+// Skipped returns how many sightings and hooks were not followed, beyond the
+// rate, since the last call.
+func (a *Assembler) Skipped() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.skipped
+	a.skipped = 0
+	return n
 }
 
 // Sighting adds a sighting.

@@ -18,6 +18,11 @@ import (
 	"vethlab/sim/trace"
 )
 
+// traceRate bounds how many packets a second are traced in a node: a trace
+// costs some ten messages. Beyond it packets are captured, but their hooks are
+// not reported.
+const traceRate = 500
+
 // Sighting is a frame that a packet socket saw.
 type Sighting struct {
 	Seq     uint64 // order among all sightings of the lab

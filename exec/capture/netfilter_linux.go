@@ -38,14 +38,7 @@ var hooks = []struct {
 	{trace.Postrouting, nftables.ChainHookPostrouting},
 }
 
-const (
-	firstPriority, lastPriority nftables.ChainPriority = -500, 1000
-
-	// traceRate bounds how many packets a second are traced in a node: a trace
-	// costs some ten messages. Beyond it packets are captured, but their hooks
-	// are not reported.
-	traceRate = 500
-)
+const firstPriority, lastPriority nftables.ChainPriority = -500, 1000
 
 // AddTable makes our table in the namespace that nsfd refers to.
 func AddTable(nsfd int) error {
