@@ -74,6 +74,7 @@ export function createController({ get, dispatch }) {
       switch (primary(s)) {
         case 'run': return ask({ type: 'run', step: step.id }, 'run');
         case 'next': return c.view(s.view + 1);
+        case 'rebuild': return c.rebuild();
         case 'reach': return ask({ type: 'goto', step: step.id, done: false }, 'goto');
       }
     },

@@ -87,6 +87,7 @@ export default {
   'lane.title': 'IP stack: one way, left to right, whichever door you came in by',
   'lane.processes': 'processes',
   'gate.norules': 'no rules',
+  'gate.drop': 'policy DROP',
   'policy.DROP': 'policy DROP',
   'policy.ACCEPT': 'policy ACCEPT',
   'policy': 'policy {policy}',

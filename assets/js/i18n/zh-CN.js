@@ -87,6 +87,7 @@ export default {
   'lane.title': 'IP 协议栈：无论从哪个门进来，都从左走到右',
   'lane.processes': '进程',
   'gate.norules': '没有规则',
+  'gate.drop': '策略 DROP',
   'policy.DROP': '默认策略 DROP',
   'policy.ACCEPT': '默认策略 ACCEPT',
   'policy': '默认策略 {policy}',

@@ -87,6 +87,7 @@ export default {
   'lane.title': 'IP 協定堆疊：無論從哪扇門進來，都由左走到右',
   'lane.processes': '行程',
   'gate.norules': '沒有規則',
+  'gate.drop': '政策 DROP',
   'policy.DROP': '預設政策 DROP',
   'policy.ACCEPT': '預設政策 ACCEPT',
   'policy': '預設政策 {policy}',

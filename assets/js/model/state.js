@@ -297,7 +297,7 @@ export function currentBeats(s) {
 /**
  * What the big button does.
  * @param {State} s
- * @returns {'run' | 'next' | 'reach' | 'finish' | 'wait' | 'none'}
+ * @returns {'run' | 'next' | 'reach' | 'rebuild' | 'finish' | 'wait' | 'none'}
  */
 export function primary(s) {
   const step = currentStep(s);
@@ -305,6 +305,7 @@ export function primary(s) {
   const last = s.view === stepsOf(s).length - 1;
   if (!canRun(s)) return last ? 'none' : 'next';
   if (s.runs[step.id] && s.lab?.next !== step.id && !s.busy && s.lab?.state !== 'lost') return last ? 'finish' : 'next';
+  if (s.lab?.state === 'lost' && !s.busy) return 'rebuild';
   if (s.busy || !s.lab || ['starting', 'rebuilding', 'running', 'lost'].includes(s.lab.state)) return 'wait';
   if (s.lab.next === step.id) return 'run';
   return 'reach';

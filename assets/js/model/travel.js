@@ -220,10 +220,10 @@ export function placeTicket(scene, dot, size, before) {
   /** @type {{ box: Box, weight: number }[]} */
   const solid = [
     ...(scene.lane ? [{ box: scene.lane, weight: 3 }] : []),
-    ...scene.bars.map((b) => ({ box: { x: b.x, y: b.y - 4, w: b.w + 112, h: 44 }, weight: 3 })),
+    ...scene.bars.map((b) => ({ box: { x: b.x, y: b.y - 4, w: b.w + 112, h: 44 }, weight: 8 })),
     ...scene.bars.map((b) => ({ box: b, weight: 2 })),
     ...scene.rooms.filter((r) => r.side !== 'main').map((r) => ({ box: r, weight: 3 })),
-    ...scene.ports.filter((p) => p.shape !== 'none').map((p) => ({ box: portBox(p), weight: 3 })),
+    ...scene.ports.filter((p) => p.shape !== 'none').map((p) => ({ box: portBox(p), weight: 8 })),
     ...scene.rooms.filter((r) => r.side === 'main').flatMap((r) => [r.x - 8, r.x + r.w - 8].map((x) => ({ box: { x, y: r.y, w: 16, h: r.h }, weight: 2 }))),
     { box: { x: dot.x - 20, y: dot.y - 20, w: 40, h: 40 }, weight: 50 },
   ];

@@ -152,11 +152,11 @@ function Actions() {
   const step = currentStep(s);
   const run = currentRun(s);
   const waiting = what === 'wait';
-  const labels = { run: 'act.run', next: 'act.next', reach: 'act.reach', finish: 'act.finish', wait: 'act.wait', none: 'act.none' };
+  const labels = { run: 'act.run', next: 'act.next', reach: 'act.reach', rebuild: 'act.rebuild', finish: 'act.finish', wait: 'act.wait', none: 'act.none' };
   const inJourney = currentBeats(s).length > 0 && s.beat < currentBeats(s).length - 1;
   return html`<div class="actions">
     ${what === 'finish' || what === 'none' ? html`<span class="finished">${t(labels[what])}</span>`
-      : html`<button type="button" class="btn p" disabled=${waiting} onClick=${c.primary}>${waiting && html`<i class="spin"></i>`}${t(labels[what])} <${Kbd} k=${inJourney ? '⏎' : '→'} /></button>`}
+      : html`<button type="button" class="btn p" disabled=${waiting} onClick=${c.primary}>${waiting && html`<i class="spin"></i>`}${t(labels[what])} <${Kbd} k=${what === 'rebuild' ? 'B' : inJourney ? '⏎' : '→'} /></button>`}
     ${s.running ? html`<button type="button" class="btn" onClick=${c.stop}>${t('act.stop')}</button>`
       : html`<button type="button" class="btn" disabled=${waiting || (!run && s.view === 0)} onClick=${c.undo}>${t(run && canRun(s) ? 'act.undo' : 'act.back')} <${Kbd} k="←" /></button>`}
     ${run && canRun(s) && html`<button type="button" class="btn" disabled=${waiting} onClick=${c.again}>${t('act.again')} <${Kbd} k="R" /></button>`}

@@ -170,7 +170,7 @@ function chainsOf(snapshot, node, id, t) {
   const chains = (snapshot?.nodes.find((n) => n.name === node)?.tables ?? []).flatMap((x) => (x.chains ?? []).filter((ch) => ch.name === id));
   const rules = chains.reduce((n, ch) => n + (ch.rules?.length ?? 0), 0);
   const drop = chains.some((ch) => ch.policy === 'DROP');
-  return [rules ? t('gate.rules', { n: rules }) : drop ? '' : t('gate.norules'), drop ? t('policy.DROP') : ''].filter(Boolean).join(' · ');
+  return [rules ? t('gate.rules', { n: rules }) : drop ? '' : t('gate.norules'), drop ? t('gate.drop') : ''].filter(Boolean).join(' · ');
 }
 
 /** @param {{ gate: Gate, beat: Beat | undefined, now: boolean, chains: string }} props */
@@ -198,7 +198,7 @@ function GateView({ gate: g, beat, now, chains }) {
     const label = g.id === 'lo' ? 'lo' : t('lane.processes');
     return html`<g class=${cls}><rect x=${g.x} y=${g.y} width=${g.w} height=${g.h} rx="7" /><text class="label" x=${cx} y=${cy + 4}>${label}</text></g>`;
   }
-  const word = beat && step && isHook(step) ? actWord(beat, s.lang) : beat ? ruleWord(beat, s.lang) : chains;
+  const word = beat && step && isHook(step) ? actWord(beat, s.lang, t) : beat ? ruleWord(beat, s.lang) : chains;
   const tall = g.h > 40;
   const grow = acts && tall ? 5 : 0;
   return html`<g class=${cls}>
@@ -208,8 +208,9 @@ function GateView({ gate: g, beat, now, chains }) {
   </g>`;
 }
 
-/** @param {Beat} b @param {import('../protocol').Lang} lang */
-function actWord(b, lang) {
+/** @param {Beat} b @param {import('../protocol').Lang} lang @param {(key: string) => string} t */
+function actWord(b, lang, t) {
+  if (b.step.verdict === 'policy DROP') return t('gate.drop');
   const word = ruleWord(b, lang, true);
   return b.step.rule && b.step.verdict ? `${word} · ${b.step.verdict}` : word;
 }
@@ -345,7 +346,7 @@ function PlacedTicket({ scene, scale, offset, list, beat }) {
   useLayoutEffect(() => {
     const el = box.current;
     if (!el) return;
-    const zoom = Math.max(1, scale);
+    const zoom = Math.max(0.88, scale);
     const size = { w: (el.offsetWidth * zoom) / scale, h: (el.offsetHeight * zoom) / scale };
     const p = placeTicket(scene, spot(scene, list, beat.index), size, last.current);
     last.current = p;

@@ -1,0 +1,23 @@
+// What a real lab said; see fixtures/README.md.
+
+import { readFileSync } from 'node:fs';
+
+/** @param {string} name */
+const read = (name) => JSON.parse(readFileSync(new URL(`fixtures/${name}.json`, import.meta.url), 'utf8'));
+
+/** @returns {Record<string, import('../js/protocol').Snapshot>} */
+export const snapshots = () => read('snapshots');
+/** @returns {Record<string, import('../js/protocol').StepRun>} */
+export const steps = () => read('steps');
+
+/** A journey of a step, by the command that sent it and its place among that command's. @param {string} step @param {number} command @param {number} nth */
+export function journey(step, command, nth) {
+  const found = steps()[step].commands?.find((c) => c.index === command)?.traces?.[nth];
+  if (!found) throw new Error(`no journey ${step} ${command} ${nth}`);
+  return found;
+}
+
+/** Every journey there is, with where it is from. */
+export function journeys() {
+  return Object.entries(steps()).flatMap(([step, run]) => (run.commands ?? []).flatMap((c) => (c.traces ?? []).map((trace) => ({ step, trace }))));
+}

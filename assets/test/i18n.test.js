@@ -1,0 +1,63 @@
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dictionaries, firstLanguage, localized, translate } from '../js/model/i18n.js';
+
+const keys = Object.keys(dictionaries.en);
+const source = (dir) => readdirSync(new URL(dir, import.meta.url), { recursive: true }).filter((f) => f.endsWith('.js'))
+  .map((f) => readFileSync(new URL(`${dir}/${f}`, import.meta.url), 'utf8')).join('\n');
+
+for (const lang of ['zh-CN', 'zh-TW']) {
+  test(`${lang} has every word, and the same blanks`, () => {
+    assert.deepEqual(Object.keys(dictionaries[lang]).sort(), [...keys].sort());
+    const blanks = (s) => (typeof s === 'string' ? [...s.matchAll(/\{(\w+)\}/g)].map((m) => m[1]).sort() : []);
+    for (const k of keys) {
+      assert.equal(typeof dictionaries[lang][k], typeof dictionaries.en[k], k);
+      assert.deepEqual([...new Set(blanks(dictionaries[lang][k]))], [...new Set(blanks(dictionaries.en[k]))], k);
+    }
+  });
+}
+
+test('Simplified and Traditional are not mixed', () => {
+  const words = (lang) => Object.values(dictionaries[lang]).map(String).join('');
+  assert.doesNotMatch(words('zh-CN'), /[個這裡網關開無輸執題說資訊環檢權圖]/);
+  assert.doesNotMatch(words('zh-TW'), /[个这里网关开无输执题说资讯环检权图]/);
+});
+
+test('every word the page asks for exists', () => {
+  const code = source('../js/view') + source('../js/model') + readFileSync(new URL('../js/controller.js', import.meta.url), 'utf8');
+  const asked = [...code.matchAll(/\bt(?:ranslate)?\((?:lang, |s\.lang, )?'([\w.-]+)'/g)].map((m) => m[1]);
+  assert.ok(asked.length > 120, `found only ${asked.length}`);
+  for (const k of asked) assert.ok(k in dictionaries.en, k);
+});
+
+test('every way a journey can end has words', () => {
+  const packet = readFileSync(new URL('../../sim/trace/packet.go', import.meta.url), 'utf8');
+  const codes = [...packet.matchAll(/^\s+Code\w+\s+= "([\w-]+)"/gm)].map((m) => m[1]);
+  assert.ok(codes.length >= 17, `found only ${codes.length}`);
+  for (const c of codes) assert.ok(`code.${c}` in dictionaries.en, c);
+  const trace = readFileSync(new URL('../../sim/trace/trace.go', import.meta.url), 'utf8');
+  const ends = [...trace.matchAll(/Disposition = "([\w-]+)"/g)].map((m) => m[1]);
+  assert.ok(ends.length >= 14, `found only ${ends.length}`);
+  for (const d of ends) assert.ok(`disposition.${d}` in dictionaries.en, d);
+});
+
+test('blanks are filled, and a missing one leaves nothing behind', () => {
+  assert.equal(translate('en', 'code.no-route', { node: 'ns1', dst: '203.0.113.10' }), 'ns1 has no route to 203.0.113.10.');
+  assert.equal(translate('en', 'gate.rules', { n: 1 }), '1 rule');
+  assert.doesNotMatch(translate('zh-CN', 'code.no-route'), /[{}]/);
+});
+
+test('a lesson without a language falls back on its sister, then on English', () => {
+  assert.equal(localized('zh-TW', { en: 'a', 'zh-CN': 'b' }), 'b');
+  assert.equal(localized('zh-TW', { en: 'a' }), 'a');
+  assert.equal(localized('en', { 'zh-CN': 'b' }), 'b');
+  assert.equal(localized('en', undefined), undefined);
+});
+
+test('the first language is what was chosen, or what the browser asks for', () => {
+  assert.equal(firstLanguage('zh-TW', ['en']), 'zh-TW');
+  assert.equal(firstLanguage('tlh', ['zh-HK', 'en']), 'zh-TW');
+  assert.equal(firstLanguage(null, ['fr', 'zh']), 'zh-CN');
+  assert.equal(firstLanguage(null, ['fr']), 'en');
+});

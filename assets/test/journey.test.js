@@ -1,0 +1,84 @@
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { actedRules, beats, duration, head, highlights, outcome, playTime, reason, ruleWord, slowdown, span, tracesOf, why } from '../js/model/journey.js';
+import { journey, journeys, steps } from './fixtures.js';
+
+test('a ping out: one rewrite, in POSTROUTING, by rule 1 of nat; TTL is 63 in FORWARD', () => {
+  const list = beats(journey('masquerade', 1, 0));
+  const rewrites = list.filter((b) => b.rewrite);
+  assert.equal(rewrites.length, 1);
+  const [b] = rewrites;
+  assert.deepEqual([b.node, b.step.point, b.before.src, b.after.src], ['host', 'POSTROUTING', '172.18.0.8', '10.24.254.11']);
+  assert.equal(ruleWord(b, 'en'), 'nat rule 1');
+  assert.equal(ruleWord(b, 'en', true), 'nat 1');
+  assert.equal(why(b, 'en'), 'nat POSTROUTING rule 1 · MASQUERADE');
+  assert.equal(list.find((x) => x.step.point === 'FORWARD')?.after.ttl, 63);
+  assert.equal(list.at(-1)?.last, true);
+  assert.ok(actedRules(list).has('host nat POSTROUTING 1'));
+  assert.ok(actedRules(list).has('host filter FORWARD 1'));
+});
+
+test('its reply: rewritten back by conntrack, without a rule', () => {
+  const list = beats(journey('masquerade', 1, 1));
+  const [b] = list.filter((x) => x.rewrite);
+  assert.deepEqual([b.before.dst, b.after.dst, Boolean(b.step.rule)], ['10.24.254.11', '172.18.0.8', false]);
+  assert.match(why(b, 'en'), /conntrack/);
+});
+
+test('no step of a journey is lost among its beats', () => {
+  for (const { step, trace } of journeys()) {
+    const list = beats(trace);
+    assert.equal(list.flatMap((b) => b.steps).length, trace.hops.flatMap((h) => h.steps).length, `${step} ${trace.id}`);
+    assert.deepEqual(list.map((b) => b.index), list.map((_, i) => i));
+    for (const b of list) for (const lang of ['en', 'zh-CN', 'zh-TW']) assert.ok(head(b, lang).name && why(b, lang), `${step} ${trace.id} ${b.index} ${lang}`);
+  }
+});
+
+test('passing chains at one point are one beat; a chain that decides is its own', () => {
+  const h = { proto: 'icmp', src: '1.1.1.1', dst: '2.2.2.2' };
+  const s = (table, more = {}) => ({ point: 'PREROUTING', table, chain: 'PREROUTING', verdict: 'pass', at: 0, timed: false, before: h, after: h, evidence: 'reported', ...more });
+  const trace = { hops: [{ node: 'host', steps: [s('raw'), s('mangle'), s('nat', { rule: 2, verdict: 'DNAT', after: { ...h, dst: '3.3.3.3' } }), s('x', { rule: 1, verdict: 'DROP' })] }] };
+  const list = beats(/** @type {any} */ (trace));
+  assert.equal(list.length, 2);
+  assert.equal(list[0].step.table, 'nat');
+  assert.equal(list[0].rewrite, true);
+  assert.equal(list[1].step.verdict, 'DROP');
+  assert.deepEqual(beats(null), []);
+});
+
+test('an end is good, lost, or neither', () => {
+  assert.equal(outcome(journey('masquerade', 1, 0)), 'good');
+  assert.equal(outcome(journey('forwarding', 1, 0)), 'bad');
+  assert.equal(outcome(steps()['from-the-host'].commands[0].traces[0]), 'warn');
+  assert.equal(outcome(tracesOf(steps()['forward-rules'].commands)[0]), 'warn');
+});
+
+test('the reason is said in the learner’s language', () => {
+  const t = journey('forwarding', 1, 0);
+  assert.match(reason(t, 'en'), /policy is DROP/);
+  assert.match(reason(t, 'zh-CN'), /默认策略是 DROP/);
+  assert.equal(reason({ ...t, code: 'unheard-of', reason: 'Because.' }, 'zh-CN'), 'Because.');
+});
+
+test('the learner is led through one request and one answer of each flow; ARP waits', () => {
+  const all = steps()['first-ping'].commands[0].traces;
+  assert.ok(all.some((t) => t.summary.startsWith('ARP')));
+  for (const t of highlights(all)) assert.doesNotMatch(t.summary, /^ARP/);
+  const http = highlights(steps().localnet.commands[2].traces);
+  assert.deepEqual(http.map((t) => t.summary), ['TCP SYN', 'TCP SYN,ACK']);
+  const arp = all.filter((t) => t.summary.startsWith('ARP'));
+  assert.ok(highlights(arp).length > 0, 'where there is only ARP, ARP is shown');
+});
+
+test('slow motion is a round number, and no beat is too short to see or too long to wait for', () => {
+  for (const { trace } of journeys()) {
+    const list = beats(trace);
+    assert.match(String(slowdown(list)), /^[125]0*$/);
+    for (let i = 0; i < list.length; i++) assert.ok(playTime(list, i) >= 600 && playTime(list, i) <= 2200);
+  }
+  assert.equal(duration([]), 0);
+});
+
+test('times read well', () => {
+  assert.deepEqual([0, 900, 4908, 41000, 138415, 1.2e6, 250e6, 2e9].map(span), ['0 µs', '0.9 µs', '4.9 µs', '41 µs', '138 µs', '1.2 ms', '250 ms', '2 s']);
+});
