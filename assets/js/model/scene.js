@@ -289,7 +289,9 @@ function placeLinks(snapshot, scene, at) {
       const y = Math.max(bar.y + 14, Math.min(bar.y + bar.h - 14, py));
       put(scene.main, l, { x: bar.x, y, side: 'left', lx: bar.x - 8, ly: y + 17, anchor: 'end' });
     } else if (peerRoom?.side === 'left' && peerPort) {
-      put(scene.main, l, { x: main.x, y: Math.max(main.y + 220, peerPort.y), shape: 'chip', side: 'left' });
+      const p = put(scene.main, l, { x: main.x, y: Math.max(main.y + 220, peerPort.y), shape: 'chip', side: 'left' });
+      if (bars.size) peerPort.ly = peerPort.y - 22; // beside the bridge the chip stands on the wall
+      else p.x = main.x + p.w / 2;
     } else if (l.peerNode === scene.main && peerOf(l)) {
       const name = [l.name, l.peerName].sort().join(' ');
       const row = [...pairs].indexOf(name);

@@ -112,7 +112,7 @@ export function reduce(s, a) {
     case 'lessons': return { ...s, lessons: a.lessons };
     case 'missing': return { ...s, missing: a.id };
     case 'home': return { ...initial(s.lang), lessons: s.lessons, hello: s.hello, conn: s.conn };
-    case 'lesson': return { ...s, lesson: a.lesson, missing: '', wanted: a.step, colours: deal(a.lesson, s.snapshot) };
+    case 'lesson': return { ...s, lesson: a.lesson, missing: '', wanted: a.step, colours: s.snapshot ? deal(a.lesson, s.snapshot) : s.colours };
     case 'message': return receive(s, a.message);
     case 'sent': return { ...s, busy: a.busy, error: null, output: [], playing: false };
     case 'lang': return { ...s, lang: a.lang };
@@ -141,7 +141,8 @@ export function reduce(s, a) {
  * @returns {State}
  */
 function receive(s, m) {
-  if (m.hello) return { ...s, hello: m.hello };
+  // the world decides the colours; where there will be none, the text does
+  if (m.hello) return { ...s, hello: m.hello, colours: m.hello.backend === 'none' && !s.colours.size ? deal(s.lesson, null) : s.colours };
   if (m.lab) return withLab(s, m.lab);
   if (m.snapshot) return withSnapshot(s, m.snapshot);
   if (m.packets) {

@@ -29,9 +29,9 @@ export function LessonColumn() {
   return html`<section class="lesson" aria-label=${t('lesson')}>
     <div class="scroll" ref=${box} tabindex="-1">
       <h1>${s.view + 1}. ${localized(s.lang, step.title)}</h1>
+      ${!canRun(s) && (step.commands ?? []).length > 0 && html`<${NoKernel} />`}
       ${s.view === 0 && html`<${Prose} docs=${s.lesson?.intro} class="intro" />`}
       <${Prose} docs=${step.prose} class="lead" />
-      ${!canRun(s) && (step.commands ?? []).length > 0 && html`<${NoKernel} />`}
       ${(step.commands ?? []).length > 0 && html`<${Commands} lines=${step.commands ?? []} step=${step} run=${run} />`}
       ${step.predict && html`<${Question} step=${step} run=${run} />`}
       ${run && html`<div class="outcome">
@@ -42,7 +42,7 @@ export function LessonColumn() {
       </div>`}
     </div>
     <${Actions} />
-    <p class="seed">${t('seed.before')} <${Kbd} k="T" /> ${t('seed.after')}</p>
+    ${canRun(s) && html`<p class="seed">${t('seed.before')} <${Kbd} k="T" /> ${t('seed.after')}</p>`}
   </section>`;
 }
 
