@@ -354,6 +354,9 @@ func (in *inside) tick() {
 			if lost > 0 {
 				in.event(op.Event{Dropped: lost})
 			}
+			if n := in.asm.Skipped(); n > 0 {
+				in.event(op.Event{Unfollowed: n})
+			}
 		}
 	}
 }

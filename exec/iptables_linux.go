@@ -48,6 +48,9 @@ func (t *iptables) find() (*gipt.IPTables, error) {
 // apply changes a node's rules.
 func (t *iptables) apply(n *node, o op.Op) (op.Result, error) {
 	ipt, err := t.find()
+	if err != nil && !errors.Is(err, osexec.ErrNotFound) {
+		return op.Result{}, fmt.Errorf("find iptables: %w", err)
+	}
 	if err != nil {
 		return failed(&op.Failure{What: op.NoTool, Name: "iptables"}), nil
 	}

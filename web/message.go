@@ -43,17 +43,18 @@ type Message struct {
 	Type string `json:"type"`
 	ID   int    `json:"id,omitempty"` // the Request this answers; 0 when nobody asked
 
-	Hello    *Hello          `json:"hello,omitempty"`
-	Lab      *Lab            `json:"lab,omitempty"`
-	Snapshot *state.Snapshot `json:"snapshot,omitempty"`
-	Packets  []trace.Packet  `json:"packets,omitempty"`
-	Trace    *trace.Trace    `json:"trace,omitempty"`
-	Dropped  uint64          `json:"dropped,omitempty"` // with packets: so many sightings before these were lost
-	Begin    *Begin          `json:"begin,omitempty"`
-	Command  *Command        `json:"command,omitempty"`
-	Step     *Step           `json:"step,omitempty"`
-	Error    *Error          `json:"error,omitempty"`
-	Done     bool            `json:"done,omitempty"` // Type "done": the request ended well
+	Hello      *Hello          `json:"hello,omitempty"`
+	Lab        *Lab            `json:"lab,omitempty"`
+	Snapshot   *state.Snapshot `json:"snapshot,omitempty"`
+	Packets    []trace.Packet  `json:"packets,omitempty"`
+	Trace      *trace.Trace    `json:"trace,omitempty"`
+	Dropped    uint64          `json:"dropped,omitempty"`    // with packets: so many sightings before these were lost
+	Unfollowed uint64          `json:"unfollowed,omitempty"` // so many sightings belong to journeys that were not followed
+	Begin      *Begin          `json:"begin,omitempty"`
+	Command    *Command        `json:"command,omitempty"`
+	Step       *Step           `json:"step,omitempty"`
+	Error      *Error          `json:"error,omitempty"`
+	Done       bool            `json:"done,omitempty"` // Type "done": the request ended well
 }
 
 // Hello is the first message on a connection.

@@ -128,6 +128,8 @@ func (r *room) event(e *op.Event) {
 		for c := range r.clients {
 			c.queue.putPackets(e.Packets, e.Dropped)
 		}
+	case e.Unfollowed > 0:
+		r.send(nil, 0, Message{Type: "unfollowed", Unfollowed: e.Unfollowed})
 	case e.Trace != nil:
 		r.send(nil, 0, Message{Type: "trace", Trace: e.Trace})
 	case e.Snapshot != nil:

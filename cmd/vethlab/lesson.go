@@ -99,7 +99,7 @@ func (c *lessonCmd) run(args []string) int {
 	switch backend {
 	case "kernel":
 	case "sim", "both":
-		return c.fail(2, "this version has no simulator yet; use --backend kernel")
+		return c.fail(1, "this version has no simulator yet; use --backend kernel")
 	default:
 		return c.fail(2, "--backend %q: want kernel", backend)
 	}

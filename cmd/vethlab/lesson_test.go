@@ -47,7 +47,7 @@ func TestLessonUsage(t *testing.T) {
 		{"run bridge-by-hnad", 2, `there is no lesson "bridge-by-hnad"; did you mean "bridge-by-hand"?; there are: bridge-by-hand`},
 		{"run ../bridge-by-hand", 2, `there is no lesson "../bridge-by-hand"`},
 		{"run bridge-by-hand twice", 2, `unexpected argument "twice"`},
-		{"run bridge-by-hand --backend sim", 2, "no simulator yet"},
+		{"run bridge-by-hand --backend sim", 1, "no simulator yet"},
 		{"run --backend docker bridge-by-hand", 2, `--backend "docker": want kernel`},
 		{"run bridge-by-hand --lang de", 2, `--lang "de": want en, zh-CN, zh-TW`},
 		{"run bridge-by-hand --speed 2", 2, "flag provided but not defined: -speed"},

@@ -72,7 +72,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch *backend {
 	case "auto", "kernel":
 	case "sim":
-		return fail(2, "this version has no simulator yet; use --backend kernel")
+		return fail(1, "this version has no simulator yet; use --backend kernel")
 	default:
 		return fail(2, "--backend %q: want auto, sim or kernel", *backend)
 	}

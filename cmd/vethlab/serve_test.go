@@ -40,7 +40,7 @@ func TestCommandNames(t *testing.T) {
 		{[]string{"dance"}, 2, "", "The commands are serve, shell, lesson, doctor, version and help."},
 		{[]string{"serve", "--port", "1"}, 2, "", "flag provided but not defined: -port"},
 		{[]string{"serve", "x"}, 2, "", `unexpected argument "x"`},
-		{[]string{"serve", "--backend", "sim"}, 2, "", "no simulator yet"},
+		{[]string{"serve", "--backend", "sim"}, 1, "", "no simulator yet"},
 		{[]string{"serve", "--backend", "magic"}, 2, "", "want auto, sim or kernel"},
 		{[]string{"serve", "--max-labs", "0"}, 2, "", "more than 0"},
 		{[]string{"serve", "--host", "http://x"}, 2, "", "without http://"},

@@ -29,7 +29,7 @@ input, or from a prompt when that is a terminal.
 
   --world NAME    the topology to begin with (docker-host)
   --json          print JSON Lines: command, trace, and last state
-  --backend NAME  kernel; sim and both are for when the simulator is built
+  --backend NAME  kernel (this version has no simulator yet)
 
 A transcript's lines are NODE# COMMAND:
 
@@ -96,7 +96,7 @@ func (c *shellCmd) run(args []string) int {
 	switch *backend {
 	case "kernel":
 	case "sim", "both":
-		return c.fail(1, "the simulator is not built yet; use --backend kernel")
+		return c.fail(1, "this version has no simulator yet; use --backend kernel")
 	default:
 		return c.fail(2, "--backend %q: want kernel", *backend)
 	}

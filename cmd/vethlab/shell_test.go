@@ -92,8 +92,8 @@ func TestShellRefusals(t *testing.T) {
 		{"two files", []string{"a", "b"}, "", nil, 2, `"b" is one too many`},
 		{"flag", []string{"--nope"}, "", nil, 2, "see vethlab shell --help"},
 		{"world", []string{"--world", "docker-hots"}, "", nil, 2, `did you mean "docker-host"?`},
-		{"sim", []string{"--backend", "sim"}, "", nil, 1, "the simulator is not built yet"},
-		{"both", []string{"--backend=both"}, "", nil, 1, "the simulator is not built yet"},
+		{"sim", []string{"--backend", "sim"}, "", nil, 1, "no simulator yet"},
+		{"both", []string{"--backend=both"}, "", nil, 1, "no simulator yet"},
 		{"backend", []string{"--backend=x"}, "", nil, 2, `--backend "x": want kernel`},
 		{"no lab", nil, "host# ip a\n", errors.New("unshare: operation not permitted"), 1, "unshare: operation not permitted\nRun vethlab doctor"},
 	}

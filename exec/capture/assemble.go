@@ -63,7 +63,6 @@ func (a *Assembler) journey(k Key) *journey {
 	now := time.Now()
 	if j == nil {
 		if !a.limit.AllowN(now, 1) {
-			a.skipped++
 			return nil
 		}
 		j = &journey{key: k, first: now}
@@ -73,8 +72,8 @@ func (a *Assembler) journey(k Key) *journey {
 	return j
 }
 
-// Skipped returns how many sightings and hooks were not followed, beyond the
-// rate, since the last call.
+// Skipped returns how many packets were seen but not followed, for there were
+// too many, since the last call. A packet counts once for each sighting.
 func (a *Assembler) Skipped() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -89,6 +88,8 @@ func (a *Assembler) Sighting(s Sighting) {
 	defer a.mu.Unlock()
 	if j := a.journey(s.Key); j != nil {
 		j.sightings = append(j.sightings, s)
+	} else {
+		a.skipped++
 	}
 }
 

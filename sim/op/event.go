@@ -11,5 +11,8 @@ type Event struct {
 	Trace    *trace.Trace    `json:"trace,omitempty"`    // a journey came to its end
 	Snapshot *state.Snapshot `json:"snapshot,omitempty"` // something changed, whoever changed it
 	Dropped  uint64          `json:"dropped,omitempty"`  // so many more sightings were lost, for want of room
-	Lost     string          `json:"lost,omitempty"`     // the lab died, and why; nothing follows
+	// Unfollowed counts packets that were seen while there were too many to
+	// follow each one's journey.
+	Unfollowed uint64 `json:"unfollowed,omitempty"`
+	Lost       string `json:"lost,omitempty"` // the lab died, and why; nothing follows
 }
