@@ -2,7 +2,7 @@
 // server. The views call these; so does the keyboard.
 
 import { connect } from './socket.js';
-import { tabs, stepsOf, currentStep, currentBeats, playlist, stepTraces, primary, canRun, shownNode } from './model/state.js';
+import { tabs, currentStep, currentBeats, playlist, stepTraces, primary, canRun, shownNode } from './model/state.js';
 import { languages } from './model/i18n.js';
 
 /** @import { State, Action, Tab } from './model/state' */
@@ -177,13 +177,11 @@ export function createController({ get, dispatch }) {
 
     /** @param {string} text */
     command(text) {
-      const s = get();
       const node = c.consoleNode();
       if (text === 'clear') return dispatch({ type: 'clear' });
       const id = link?.send({ type: 'command', node, text });
       if (id) dispatch({ type: 'ask', id, node, text });
       else dispatch({ type: 'failed', error: { code: 'offline', text: '' } });
-      return s;
     },
     consoleNode() {
       const s = get();
@@ -191,9 +189,6 @@ export function createController({ get, dispatch }) {
     },
     /** @param {string} node */
     useConsole(node) { dispatch({ type: 'consoleNode', node }); },
-
-    /** The number of steps; for the views. */
-    count: () => stepsOf(get()).length,
   };
   return c;
 }

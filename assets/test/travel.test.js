@@ -43,20 +43,25 @@ test('conntrack’s rewrite is shown at the gate where it happens', () => {
   assert.equal(gateOf(scene, list, i), 'PREROUTING');
 });
 
-test('the ticket covers neither the packet nor the lane, and stays where it was while it can', () => {
+const small = layout(snapshots().masquerade, { w: 908, h: 420 });
+
+for (const [name, scene, w] of [['1040×560', layout(snapshots().masquerade, { w: 1040, h: 560 }), 280], ['a small screen', small, 270]]) test(`${name}: the ticket covers neither the packet nor a gate`, () => {
   for (const { trace } of journeys()) {
     const list = beats(trace);
     let before = null;
     for (let i = 0; i < list.length; i++) {
       const dot = spot(scene, list, i);
-      const at = placeTicket(scene, dot, { w: 280, h: 150 }, before);
-      const box = { ...at, w: 280, h: 150 };
-      assert.ok(at.x >= 0 && at.y >= 0 && at.x + 280 <= scene.w && at.y + 150 <= scene.h);
+      const at = placeTicket(scene, dot, { w, h: 150 }, before);
+      const box = { ...at, w, h: 150 };
+      assert.ok(at.x >= 0 && at.y >= 0 && at.x + w <= scene.w && at.y + 150 <= scene.h);
       assert.equal(overlap(box, { x: dot.x - 9, y: dot.y - 9, w: 18, h: 18 }), 0, `${trace.id} ${i}: over the packet`);
       for (const g of scene.lane.gates) assert.equal(overlap(box, g), 0, `${trace.id} ${i}: over ${g.id}`);
       before = at;
     }
   }
+});
+
+test('the ticket stays where it was while it can', () => {
   const still = placeTicket(scene, { x: 500, y: 400 }, { w: 280, h: 120 }, null);
   assert.deepEqual(placeTicket(scene, { x: 501, y: 400 }, { w: 280, h: 120 }, still), still);
 });

@@ -10,7 +10,7 @@
 
 import { translate, knows } from './i18n.js';
 
-/** @import { Trace, Step, Header, Command, Lang, Evidence } from '../protocol' */
+/** @import { Trace, Step, Header, Command, Lang } from '../protocol' */
 
 /**
  * @typedef {object} Beat
@@ -266,6 +266,3 @@ export function actedRules(list) {
   return new Set(list.flatMap((b) => b.steps.filter((s) => s.rule || s.verdict?.startsWith('policy'))
     .map((s) => `${b.node} ${s.table} ${s.chain || s.point} ${s.rule || 'policy'}`)));
 }
-
-/** @type {Evidence[]} */
-export const evidences = ['captured', 'reported', 'explained', 'simulated'];

@@ -290,8 +290,8 @@ function placeLinks(snapshot, scene, at) {
       put(scene.main, l, { x: bar.x, y, side: 'left', lx: bar.x - 8, ly: y + 17, anchor: 'end' });
     } else if (peerRoom?.side === 'left' && peerPort) {
       const p = put(scene.main, l, { x: main.x, y: Math.max(main.y + 220, peerPort.y), shape: 'chip', side: 'left' });
-      if (bars.size) peerPort.ly = peerPort.y - 22; // beside the bridge the chip stands on the wall
-      else p.x = main.x + p.w / 2;
+      peerPort.ly = peerPort.y - 22; // clear of the chip
+      if (!bars.size) p.x = main.x + p.w / 2; // beside a bridge the chip stands on the wall
     } else if (l.peerNode === scene.main && peerOf(l)) {
       const name = [l.name, l.peerName].sort().join(' ');
       const row = [...pairs].indexOf(name);

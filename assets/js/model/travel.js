@@ -219,7 +219,8 @@ function along(scene, a, b) {
 export function placeTicket(scene, dot, size, before) {
   /** @type {{ box: Box, weight: number }[]} */
   const solid = [
-    ...(scene.lane ? [{ box: scene.lane, weight: 3 }] : []),
+    ...(scene.lane ? [{ box: scene.lane, weight: 3 }, ...scene.lane.gates.map((g) => ({ box: g, weight: 12 }))] : []),
+    ...scene.rooms.filter((r) => r.side === 'main').map((r) => ({ box: { x: r.x, y: r.y, w: 240, h: 44 }, weight: 8 })),
     ...scene.bars.map((b) => ({ box: { x: b.x, y: b.y - 4, w: b.w + 112, h: 44 }, weight: 8 })),
     ...scene.bars.map((b) => ({ box: b, weight: 2 })),
     ...scene.rooms.filter((r) => r.side !== 'main').map((r) => ({ box: r, weight: 3 })),

@@ -28,8 +28,13 @@ export function Journey() {
 function Chips() {
   const { s, c, t } = usePage();
   const traces = s.foreign ? [s.foreign] : stepTraces(s);
+  const row = /** @type {{ current: HTMLElement | null }} */ (useRef(null));
+  useEffect(() => {
+    const chip = /** @type {HTMLElement | null} */ (row.current?.querySelector('[aria-pressed=true]'));
+    if (chip && row.current) row.current.scrollLeft = chip.offsetLeft - (row.current.clientWidth - chip.offsetWidth) / 2;
+  }, [s.trace]);
   if (!traces.length) return null;
-  return html`<div class="chips" role="group" aria-label=${t('journeys')}>
+  return html`<div class="chips" ref=${row} role="group" aria-label=${t('journeys')}>
     ${traces.map((x) => {
       const h = first(x);
       const how = outcome(x);
