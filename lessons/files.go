@@ -27,6 +27,17 @@ import (
 // and hands it over when the file is closed.
 func (n *nodeShell) open(ctx context.Context, name string, flag int, _ os.FileMode) (io.ReadWriteCloser, error) {
 	hc := interp.HandlerCtx(ctx)
+	st := strandOf(ctx)
+	switch {
+	case name == pipeFile && flag&os.O_WRONLY != 0:
+		return &pipeWriter{strand: st}, nil
+	case name == pipeFile:
+		text := st.piped
+		st.piped = ""
+		return reader{strings.NewReader(text)}, nil
+	case name == substFile:
+		return substitution{hc.Stdout, st.line}, nil
+	}
 	full := name
 	if !path.IsAbs(full) {
 		full = path.Join(hc.Dir, full)
@@ -58,7 +69,7 @@ func (n *nodeShell) open(ctx context.Context, name string, flag int, _ os.FileMo
 		}
 		return reader{strings.NewReader(r.Output)}, nil
 	}
-	return &fileWriter{n: n, ctx: ctx, line: lineOf(ctx), stderr: hc.Stderr, name: name, full: full, append: flag&os.O_APPEND != 0}, nil
+	return &fileWriter{n: n, ctx: ctx, strand: st, stderr: hc.Stderr, name: name, full: full, append: flag&os.O_APPEND != 0}, nil
 }
 
 // lastWords is the reason a tool gave: what follows the last colon.
@@ -77,7 +88,7 @@ func lastWords(r op.Result) string {
 type fileWriter struct {
 	n      *nodeShell
 	ctx    context.Context
-	line   *line
+	strand *strand
 	stderr io.Writer
 	name   string // as it was typed
 	full   string
@@ -104,11 +115,8 @@ func (w *fileWriter) Close() error {
 		close(w.kept)
 		return nil
 	}
-	err := w.finish(w.ctx, w.stderr, w.line.add)
-	w.line.mu.Lock()
-	w.line.writing = err
-	w.line.mu.Unlock()
-	return err
+	w.strand.writing = w.finish(w.ctx, w.stderr, w.strand.line.add)
+	return w.strand.writing
 }
 
 // finish takes what was written to the node.
@@ -167,6 +175,42 @@ func sysctlWriteError(name string, o op.SysctlSet, f *op.Failure) string {
 	i := strings.LastIndex(said, ": ")
 	return "bash: echo: write error" + said[max(i, 0):]
 }
+
+// pipeWriter is the writing end of a pipe. Its other end is opened when it is closed.
+type pipeWriter struct {
+	strand *strand
+	data   bytes.Buffer
+}
+
+func (w *pipeWriter) Read([]byte) (int, error) { return 0, io.EOF }
+
+// Write drops what is more than a command reads.
+func (w *pipeWriter) Write(p []byte) (int, error) {
+	w.data.Write(p[:min(len(p), maxOutput-w.data.Len())])
+	return len(p), nil
+}
+
+func (w *pipeWriter) Close() error {
+	w.strand.piped = w.data.String()
+	return nil
+}
+
+// substitution is what a command in $( ) prints to: the shell keeps it all.
+type substitution struct {
+	to   io.Writer
+	line *line
+}
+
+func (substitution) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (s substitution) Write(p []byte) (int, error) {
+	if err := s.line.hold(len(p)); err != nil {
+		return 0, err
+	}
+	return s.to.Write(p)
+}
+
+func (substitution) Close() error { return nil }
 
 type null struct{}
 

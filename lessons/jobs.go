@@ -46,6 +46,16 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 		}
 		return err
 	}
+	running := 0
+	for _, k := range n.running() {
+		if k.serves == "" {
+			running++
+		}
+	}
+	if running >= maxJobs {
+		fmt.Fprintf(hc.Stderr, "bash: %d commands are in the background already; wait for them\n", running)
+		return exitStatus(1)
+	}
 	var files []*fileWriter
 	for _, w := range []io.Writer{hc.Stdout, hc.Stderr} {
 		if f, ok := w.(*fileWriter); ok && !slices.Contains(files, f) {
@@ -54,21 +64,20 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 		}
 	}
 	n.number(j)
+	p := n.prepare(hc, args, true) // now: the shell goes on and changes its variables
+	toOut, toErr := hc.Stdout, hc.Stderr
 	jctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // keeps the handlers' values, not the line's end
 	stop := context.AfterFunc(n.s.ctx, cancel)
 	j.cancel = cancel
-	if !readsInput(args) {
-		hc.Stdin = nil
-	}
 	go func() {
 		defer close(j.done)
 		defer stop()
 		defer cancel()
 		done := func(e Executed) { j.ops = append(j.ops, e) }
-		r, err := n.apply(jctx, hc, args, true, done)
+		r, err := n.apply(jctx, p, done)
 		var stdout, stderr strings.Builder
-		io.WriteString(elsewhere(hc.Stdout, &stdout), r.Output)
-		io.WriteString(elsewhere(hc.Stderr, &stderr), r.Stderr)
+		io.WriteString(elsewhere(toOut, &stdout), r.Output)
+		io.WriteString(elsewhere(toErr, &stderr), r.Stderr)
 		for _, f := range files {
 			<-f.kept
 			if werr := f.finish(jctx, &stderr, done); werr != nil && !errors.Is(werr, errNotWritten) && err == nil {
@@ -80,6 +89,42 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 		}
 		j.err, j.stdout, j.stderr = err, stdout.String(), stderr.String()
 	}()
+	return nil
+}
+
+// group runs commands in the background, in a copy of the shell. The line ends
+// when they do.
+func (n *nodeShell) group(ctx context.Context, hc interp.HandlerContext, text string) error {
+	l := lineOf(ctx)
+	l.mu.Lock()
+	l.group++
+	many := l.group > maxJobs
+	l.mu.Unlock()
+	if many {
+		return l.stop("a line may put %d groups in the background; this one wants more", maxJobs)
+	}
+	if strandOf(ctx).group {
+		return l.stop("a group in the background may hold no other")
+	}
+	prog, err := parseProgram(text)
+	if err != nil {
+		return err
+	}
+	r := n.runner.Subshell()
+	if err := interp.StdIO(nil, hc.Stdout, hc.Stderr)(r); err != nil {
+		return err
+	}
+	ctx = context.WithValue(ctx, strandKey{}, &strand{line: l, group: true})
+	run := func() {
+		if err := n.interpret(ctx, r, prog); err != nil && !isStatus(err) {
+			l.cancel(err)
+		}
+	}
+	if _, ok := hc.Stdout.(writerFunc); !ok { // a pipe or $( ) would wait for the group
+		run()
+		return nil
+	}
+	l.groups.Go(run)
 	return nil
 }
 
@@ -135,6 +180,9 @@ func (n *nodeShell) reap(l *line) {
 
 // waitJobs is the builtin wait. Servers are not waited for: they never end.
 func (n *nodeShell) waitJobs(ctx context.Context) error {
+	if st := strandOf(ctx); !st.group {
+		st.line.groups.Wait()
+	}
 	for _, j := range n.running() {
 		select {
 		case <-j.done:

@@ -16,20 +16,23 @@ type program struct{ stmts []*syntax.Stmt }
 // parseProgram reads a line, refuses what Shell cannot do honestly, and
 // rewrites it so that Shell sees what interp would keep to itself:
 //
-//	cmd > FILE      {cmd > FILE; «written»}   the write happens when FILE is closed; «written» has its status
-//	cmd &           «background» cmd          interp alone forgets what it starts
-//	while …; do B   while …; do :; B          a loop without commands meets the limit on commands, too
-//	{ …; } &        …, and wait at the line's end
+//	cmd > FILE      {cmd > FILE; «written»}    the write happens when FILE is closed; «written» has its status
+//	x=$y, [[ … ]]   {x=$y; «written»}          what is no command meets the limits, too
+//	while …; do B   while …; do :; B
+//	cmd &           «background» cmd           interp alone forgets what it starts
+//	{ …; } &        «group» '{ …; }'
+//	A | B           {(A || :) > «pipe»; {B;} < «pipe»}
+//	$(A)            $({A;} > «substitution»)   what it keeps is bounded
+//
+// A and B of a pipe run one after the other. Were they left to interp, each
+// would be a goroutine of interp's, and a panic there the end of this process.
 func parseProgram(text string) (program, error) {
 	file, err := parseShell(text)
 	if err != nil {
 		return program{}, err
 	}
-	stmts := file.Stmts
-	if rewrite(file) {
-		stmts = append(stmts, callStmt("wait"))
-	}
-	return program{stmts}, nil
+	rewrite(file)
+	return program{file.Stmts}, nil
 }
 
 // parseShell reads shell text and reports what is wrong with it.
@@ -39,6 +42,9 @@ func parseShell(text string) (*syntax.File, error) {
 	}
 	if i := strings.IndexByte(text, 0); i >= 0 {
 		return nil, &SyntaxError{1 + strings.Count(text[:i], "\n"), i - strings.LastIndexByte(text[:i], '\n'), "a NUL byte, expected text"}
+	}
+	if i := strings.Index(text, mark); i >= 0 {
+		return nil, &SyntaxError{1 + strings.Count(text[:i], "\n"), i - strings.LastIndexByte(text[:i], '\n'), "a character for private use, expected text"}
 	}
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
 	if err != nil {
@@ -79,13 +85,34 @@ func refuse(file *syntax.File) error {
 			found = &SyntaxError{int(n.Pos().Line()), int(n.Pos().Col()), fmt.Sprintf(format, args...)}
 		}
 	}
-	params := 0
+	params, words, depth := 0, 0, 0
 	syntax.Walk(file, func(n syntax.Node) bool {
+		if n == nil {
+			depth--
+			return true
+		}
+		if depth++; depth > maxDepth {
+			no(n, "commands may be nested %d deep; these go deeper", maxDepth)
+		}
 		switch n := n.(type) {
 		case *syntax.ProcSubst:
 			no(n, "<( ) and >( ) are not available here; use a pipe")
 		case *syntax.CoprocClause:
 			no(n, "coproc is not available here")
+		case *syntax.DeclClause:
+			for _, a := range n.Args {
+				if a.Name != nil {
+					continue
+				}
+				lit, ok := a.Value.Parts[0].(*syntax.Lit)
+				if !ok || strings.HasPrefix(lit.Value, "-") && (len(a.Value.Parts) > 1 || strings.ContainsAny(lit.Value, "pf")) {
+					no(a, "%s takes names and plain options here", n.Variant.Value)
+				}
+			}
+		case *syntax.Stmt:
+			if growth(n) > maxGrowth {
+				no(n, "this command makes too much of its variables; use several")
+			}
 		case *syntax.ParamExp:
 			if params++; params > maxParams {
 				no(n, "a line may use %d variables; this one wants more", maxParams)
@@ -93,11 +120,21 @@ func refuse(file *syntax.File) error {
 			if n.Param != nil && (n.Param.Value == "$" || n.Param.Value == "PPID" || n.Param.Value == "BASHPID") {
 				no(n, "$%s is not available here: this shell is no process of the lab's", n.Param.Value)
 			}
-			if n.Repl != nil && n.Repl.With != nil && len(n.Repl.With.Lit()) != litLen(n.Repl.With) {
-				no(n, "${ / / } with another variable inside is not available here")
+			if n.Repl != nil && n.Repl.With != nil {
+				switch k := litLen(n.Repl.With); {
+				case k < 0:
+					no(n, "${ / / } with another variable inside is not available here")
+				case k > maxRepl:
+					no(n, "${ / / } may put in %d letters; these are more", maxRepl)
+				default:
+					params += k
+				}
 			}
 		case *syntax.Word:
-			if w := braces(n); w > maxWords {
+			if k := braces(n); k > 1 {
+				words += k
+			}
+			if words > maxWords {
 				no(n, "braces may make %d words; these make more", maxWords)
 			}
 		}
@@ -107,6 +144,53 @@ func refuse(file *syntax.File) error {
 		return found
 	}
 	return nil
+}
+
+// growth bounds how many times larger than the largest variable a variable can
+// become by one command: x=$x$x makes it twice as large. Between commands
+// Shell looks how large they are.
+func growth(st *syntax.Stmt) int {
+	total := 1
+	times := func(n syntax.Node, more int) {
+		own(n, func(n syntax.Node) {
+			if p, ok := n.(*syntax.ParamExp); ok {
+				more++
+				if p.Repl != nil && p.Repl.With != nil {
+					more += max(0, litLen(p.Repl.With))
+				}
+				if p.Exp != nil && p.Exp.Op == syntax.OtherParamOps {
+					more += 4 // quotes
+				}
+			}
+		})
+		total = min(total*max(1, more), maxGrowth+1)
+	}
+	own(st, func(n syntax.Node) {
+		switch n := n.(type) {
+		case *syntax.Assign:
+			if n.Append {
+				times(n, 1)
+			} else {
+				times(n, 0)
+			}
+		case *syntax.ParamExp:
+			if n.Exp != nil && (n.Exp.Op == syntax.AssignUnset || n.Exp.Op == syntax.AssignUnsetOrNull) {
+				times(n, 0)
+			}
+		}
+	})
+	return total
+}
+
+// own visits a node and what is in it, but for commands within.
+func own(top syntax.Node, visit func(syntax.Node)) {
+	syntax.Walk(top, func(n syntax.Node) bool {
+		if _, inner := n.(*syntax.Stmt); n == nil || inner && n != top {
+			return false
+		}
+		visit(n)
+		return true
+	})
 }
 
 // litLen is -1 when a word is anything but literal text.
@@ -158,14 +242,16 @@ func braces(w *syntax.Word) int {
 	return n
 }
 
-// rewrite changes file as parseProgram says, and reports whether a group of
-// commands runs in the background.
-func rewrite(file *syntax.File) (group bool) {
-	var stmts []*syntax.Stmt // before anything changes
+// rewrite changes file as parseProgram says.
+func rewrite(file *syntax.File) {
+	var stmts []*syntax.Stmt // before anything changes, outer ones first
+	var substs []*syntax.CmdSubst
 	syntax.Walk(file, func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.Stmt:
 			stmts = append(stmts, n)
+		case *syntax.CmdSubst:
+			substs = append(substs, n)
 		case *syntax.WhileClause:
 			n.Do = append([]*syntax.Stmt{callStmt(":")}, n.Do...)
 		case *syntax.ForClause:
@@ -175,22 +261,64 @@ func rewrite(file *syntax.File) (group bool) {
 	})
 	for _, st := range stmts {
 		if st.Background || st.Disown {
-			call, ok := st.Cmd.(*syntax.CallExpr)
-			if ok && len(call.Args) > 0 {
-				st.Background, st.Disown = false, false
-				call.Args = append([]*syntax.Word{word(inBackground)}, call.Args...)
-			} else {
-				group = true
-			}
+			background(st)
 		}
-		if writes(st) {
+		if pipe, ok := st.Cmd.(*syntax.BinaryCmd); ok && (pipe.Op == syntax.Pipe || pipe.Op == syntax.PipeAll) {
+			// «|| :» because set -e looks at the last command of a pipe only.
+			from := redirected(&syntax.Subshell{Stmts: []*syntax.Stmt{{Cmd: &syntax.BinaryCmd{Op: syntax.OrStmt, X: pipe.X, Y: callStmt(":")}}}}, syntax.RdrOut, pipeFile)
+			if pipe.Op == syntax.PipeAll {
+				from.Redirs[0].Op = syntax.RdrAll
+			}
+			st.Cmd = &syntax.Block{Stmts: []*syntax.Stmt{from, redirected(&syntax.Block{Stmts: []*syntax.Stmt{pipe.Y}}, syntax.RdrIn, pipeFile)}}
+		}
+		if writes(st) || bare(st) {
 			inner := *st
 			inner.Negated, inner.Background, inner.Disown, inner.Comments = false, false, false, nil
 			st.Redirs = nil
 			st.Cmd = &syntax.Block{Stmts: []*syntax.Stmt{&inner, callStmt(afterWrite)}}
 		}
 	}
-	return group
+	for _, c := range substs {
+		if len(c.Stmts) == 0 || len(c.Stmts) == 1 && c.Stmts[0].Cmd == nil { // $(< FILE), which open bounds
+			continue
+		}
+		c.Stmts = []*syntax.Stmt{redirected(&syntax.Block{Stmts: c.Stmts}, syntax.RdrOut, substFile)}
+	}
+}
+
+// background makes of «cmd &» a call of our own.
+func background(st *syntax.Stmt) {
+	st.Background, st.Disown = false, false
+	if call, ok := st.Cmd.(*syntax.CallExpr); ok && len(call.Args) > 0 {
+		call.Args = append([]*syntax.Word{word(inBackground)}, call.Args...)
+		return
+	}
+	var text bytes.Buffer
+	inner := *st
+	inner.Comments = nil
+	syntax.NewPrinter().Print(&text, &inner)
+	st.Redirs, st.Negated = nil, false
+	st.Cmd = &syntax.CallExpr{Args: []*syntax.Word{word(inGroup), {Parts: []syntax.WordPart{quoted(text.String())}}}}
+}
+
+// quoted is text as a part of a word, whatever is in it.
+func quoted(text string) syntax.WordPart {
+	return &syntax.SglQuoted{Dollar: true, Value: strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`).Replace(text)}
+}
+
+func redirected(c syntax.Command, op syntax.RedirOperator, name string) *syntax.Stmt {
+	return &syntax.Stmt{Cmd: c, Redirs: []*syntax.Redirect{{Op: op, Word: word(name)}}}
+}
+
+// bare reports whether st is no command that Shell would be asked about.
+func bare(st *syntax.Stmt) bool {
+	switch c := st.Cmd.(type) {
+	case *syntax.CallExpr:
+		return len(c.Args) == 0
+	case *syntax.DeclClause, *syntax.TestClause, *syntax.ArithmCmd, *syntax.LetClause, *syntax.CaseClause:
+		return true
+	}
+	return false
 }
 
 func writes(st *syntax.Stmt) bool {

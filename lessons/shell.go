@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -50,8 +51,14 @@ const (
 	maxOutput = 1 << 20  // bytes of stdout, and of stderr
 	maxCalls  = 10_000   // commands, builtins included
 	maxVars   = 256 << 10
-	maxWords  = 10_000 // words that one pair of braces may become
-	maxParams = 200    // $NAME and the like
+	maxWords  = 10_000   // words that one pair of braces may become
+	maxParams = 200      // $NAME and the like
+	maxRepl   = 64       // bytes of the text in ${NAME//pattern/text}
+	maxGrowth = 64       // times a variable may grow by one command
+	maxDepth  = 200      // nodes of the syntax tree within each other
+	maxFrames = 5_000    // calls within each other in this process, some ten for each of a function's
+	maxHeld   = 32 << 20 // bytes of what a line's commands print, wherever it goes
+	maxJobs   = 50       // commands of a node in the background
 )
 
 // Executed is one operation that a line came to.
@@ -126,25 +133,67 @@ type nodeShell struct {
 
 // line is a line that is running. Handlers find it in their context.
 type line struct {
-	seen func(Executed)
+	seen   func(Executed)
+	cancel context.CancelCauseFunc
+	groups sync.WaitGroup // { …; } & of this line, which ends with them
 
-	mu      sync.Mutex
-	out     Outcome
-	stdout  capped
-	stderr  capped
-	calls   int
-	writing error // why the redirection that was just closed failed
+	mu     sync.Mutex
+	out    Outcome
+	stdout capped
+	stderr capped
+	calls  int
+	held   int
+	group  int // how many groups there were
 }
 
-type lineKey struct{}
+// strand is what of a line goes on by itself: its commands, or a group of them
+// in the background.
+type strand struct {
+	line    *line
+	group   bool
+	writing error  // why the redirection that was just closed failed
+	piped   string // what went into the pipe that was just closed
+}
 
-func lineOf(ctx context.Context) *line { return ctx.Value(lineKey{}).(*line) }
+type strandKey struct{}
+
+func strandOf(ctx context.Context) *strand { return ctx.Value(strandKey{}).(*strand) }
+func lineOf(ctx context.Context) *line     { return strandOf(ctx).line }
+
+// stop ends the line: it wants too much.
+func (l *line) stop(format string, args ...any) error {
+	err := limitError(fmt.Sprintf(format, args...))
+	l.cancel(err)
+	return err
+}
+
+// count counts a command, or a question to the node.
+func (l *line) count() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls++; l.calls > maxCalls {
+		return l.stop("a line may run %d commands; this one wants more", maxCalls)
+	}
+	return nil
+}
+
+// hold counts what a command printed.
+func (l *line) hold(bytes int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held += bytes; l.held > maxHeld {
+		return l.stop("a line's commands may print %d MiB; these want more", maxHeld>>20)
+	}
+	return nil
+}
 
 func (n *nodeShell) run(ctx context.Context, prog program, seen func(Executed)) (Outcome, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	l := &line{seen: seen}
-	lctx := context.WithValue(ctx, lineKey{}, l)
+	lctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l.cancel = cancel
 	n.current.Store(l)
 	defer n.current.Store(nil)
 	if n.runner == nil {
@@ -154,19 +203,19 @@ func (n *nodeShell) run(ctx context.Context, prog program, seen func(Executed)) 
 		}
 		n.runner = r
 	}
-	var err error
-	for _, stmt := range prog.stmts {
-		if err = n.runner.Run(lctx, stmt); n.runner.Exited() || ctx.Err() != nil {
-			break
-		}
-		if _, status := errors.AsType[interp.ExitStatus](err); err != nil && !status {
-			break
-		}
+	err := n.interpret(context.WithValue(lctx, strandKey{}, &strand{line: l}), n.runner, prog)
+	if n.runner.Exited() || err != nil && !isStatus(err) {
+		cancel(nil)
 	}
+	l.groups.Wait()
 	status := 0
 	if st, ok := errors.AsType[interp.ExitStatus](err); ok {
 		status, err = int(st), nil
 	}
+	if lim, ok := errors.AsType[limitError](context.Cause(lctx)); ok {
+		err = lim
+	}
+	again := n.runner.Exited() || err != nil || ctx.Err() != nil // the next line begins anew
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -179,8 +228,8 @@ func (n *nodeShell) run(ctx context.Context, prog program, seen func(Executed)) 
 	} else if err != nil {
 		status = 1
 	}
-	if n.runner.Exited() || err != nil {
-		n.runner = nil // the next line begins anew
+	if again {
+		n.runner = nil
 	}
 	n.reap(l)
 	l.mu.Lock()
@@ -188,6 +237,27 @@ func (n *nodeShell) run(ctx context.Context, prog program, seen func(Executed)) 
 	l.out.Status = status
 	l.out.Stdout, l.out.Stderr = l.stdout.String(), l.stderr.String()
 	return l.out, err
+}
+
+// interpret runs a program to its end. What interp has no answer to but a
+// panic ends the line, and no more.
+func (n *nodeShell) interpret(ctx context.Context, r *interp.Runner, prog program) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = limitError(fmt.Sprintf("this shell cannot do that (%.200s)", fmt.Sprint(p)))
+		}
+	}()
+	for _, stmt := range prog.stmts {
+		if err = r.Run(ctx, stmt); r.Exited() || ctx.Err() != nil || err != nil && !isStatus(err) {
+			break
+		}
+	}
+	return err
+}
+
+func isStatus(err error) bool {
+	_, ok := errors.AsType[interp.ExitStatus](err)
+	return ok
 }
 
 // limitError ends a line that asks for too much.
@@ -205,6 +275,20 @@ var environment = []string{
 	"UID=0", "EUID=0", "GID=0", "TMPDIR=/proc/self/none",
 }
 
+// homes answers for ~NAME in place of this machine's /etc/passwd, with what
+// NAME was written as: the node has no users but root.
+type homes struct{ expand.Environ }
+
+func (h homes) Get(name string) expand.Variable {
+	if user, ok := strings.CutPrefix(name, "HOME "); ok {
+		if user == "root" {
+			return expand.Variable{Set: true, Kind: expand.String, Str: home}
+		}
+		return expand.Variable{Set: true, Kind: expand.String, Str: "~" + user}
+	}
+	return h.Environ.Get(name)
+}
+
 func (n *nodeShell) newRunner() (*interp.Runner, error) {
 	stdout := writerFunc(func(p []byte) {
 		if l := n.current.Load(); l != nil {
@@ -217,7 +301,7 @@ func (n *nodeShell) newRunner() (*interp.Runner, error) {
 		}
 	})
 	r, err := interp.New(
-		interp.Env(expand.ListEnviron(environment...)),
+		interp.Env(homes{expand.ListEnviron(environment...)}),
 		interp.Dir("/"),
 		interp.StdIO(nil, stdout, stderr),
 		interp.CallHandler(n.call),
@@ -234,11 +318,17 @@ func (n *nodeShell) newRunner() (*interp.Runner, error) {
 	return r, nil
 }
 
-// Words no line can contain, for what the rewritten program asks of us.
+// mark begins the words for what the rewritten program asks of us. It is a
+// character for private use; no line can contain it.
+const mark = "\uE000"
+
 const (
-	inBackground = "\x00background" // run the rest in the background
-	afterWrite   = "\x00written"    // did the redirection just closed succeed?
-	ours         = "\x00builtin"    // a builtin that is ours rather than interp's
+	inBackground = mark + "background"   // run the rest in the background
+	inGroup      = mark + "group"        // run the commands that follow as a text in the background
+	afterWrite   = mark + "written"      // did the redirection just closed succeed?
+	ours         = mark + "builtin"      // a builtin that is ours rather than interp's
+	pipeFile     = mark + "pipe"         // what is between the commands of a pipe
+	substFile    = mark + "substitution" // what becomes of what a command in $( ) prints
 )
 
 // call sees every simple command, builtins included, before it runs: it keeps
@@ -246,12 +336,13 @@ const (
 // machine away from interp.
 func (n *nodeShell) call(ctx context.Context, args []string) ([]string, error) {
 	l := lineOf(ctx)
-	l.mu.Lock()
-	l.calls++
-	calls := l.calls
-	l.mu.Unlock()
-	if calls > maxCalls {
-		return nil, limitError(fmt.Sprintf("a line may run %d commands; this one wants more", maxCalls))
+	if args[0] != afterWrite {
+		if err := l.count(); err != nil {
+			return nil, err
+		}
+	}
+	if runtime.Callers(maxFrames, make([]uintptr, 1)) > 0 {
+		return nil, l.stop("functions may call each other some hundred times; these want more")
 	}
 	size := 0
 	interp.HandlerCtx(ctx).Env.Each(func(name string, v expand.Variable) bool {
@@ -268,7 +359,7 @@ func (n *nodeShell) call(ctx context.Context, args []string) ([]string, error) {
 		size += len(a)
 	}
 	if size > maxVars {
-		return nil, limitError(fmt.Sprintf("variables and arguments may hold %d KiB; this line wants more", maxVars>>10))
+		return nil, l.stop("variables and arguments may hold %d KiB; this line wants more", maxVars>>10)
 	}
 	for len(args) > 1 && (args[0] == "builtin" || args[0] == "command") && interp.IsBuiltin(args[1]) {
 		args = args[1:]
@@ -279,7 +370,8 @@ func (n *nodeShell) call(ctx context.Context, args []string) ([]string, error) {
 			return nil, err
 		}
 		return args[:1], nil // and interp waits for groups in the background
-	case "type", "jobs", "kill", "source", ".", "fg", "bg", "disown", "ulimit", "umask", "newgrp":
+	case "type", "jobs", "kill", "source", ".", "fg", "bg", "disown", "ulimit", "umask", "newgrp",
+		"alias", "pushd", "popd", "dirs": // alias has a parser of its own; the others keep and print without limit
 		return append([]string{ours}, args...), nil
 	case "command":
 		if len(args) > 1 && (args[1] == "-v" || args[1] == "-V") {
@@ -297,16 +389,50 @@ func (n *nodeShell) call(ctx context.Context, args []string) ([]string, error) {
 			return []string{ours, "eval", err.Error()}, nil
 		}
 		return []string{"eval", src}, nil
+	case "set", "shopt":
+		if slices.Contains(args, "pipefail") {
+			return []string{ours, args[0]}, nil
+		}
+	case "printf":
+		if len(args) > 1 && fills(args[1]) {
+			return nil, l.stop("printf may fill up to %d letters; this one wants more", 999)
+		}
 	case "trap":
-		if len(args) > 2 && !strings.HasPrefix(args[1], "-") {
+		if len(args) > 1 && args[1] == "--" {
+			args = slices.Delete(slices.Clone(args), 1, 2)
+		}
+		switch {
+		case len(args) < 2:
+			return []string{ours, args[0]}, nil
+		case len(args) > 2 && !strings.HasPrefix(args[1], "-"):
 			src, err := rewriteText(args[1])
 			if err != nil {
 				return []string{ours, "trap", err.Error()}, nil
 			}
 			return append([]string{"trap", src}, args[2:]...), nil
+		case len(args) > 2 && (args[1] != "-" || len(args) > 3): // "trap - TEXT EXIT" sets TEXT
+			return []string{ours, args[0]}, nil
 		}
 	}
 	return args, nil
+}
+
+// fills reports whether a format of printf(1) fills up to 1000 letters or more.
+func fills(format string) bool {
+	digits := 0
+	for i, c := range format {
+		switch {
+		case c == '*' && strings.ContainsRune(format[:i], '%'):
+			return true
+		case c < '0' || c > '9':
+			digits = 0
+		default:
+			if digits++; digits > 3 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // exec runs a command that is neither builtin nor function.
@@ -314,11 +440,9 @@ func (n *nodeShell) exec(ctx context.Context, args []string) error {
 	hc := interp.HandlerCtx(ctx)
 	switch args[0] {
 	case afterWrite:
-		l := lineOf(ctx)
-		l.mu.Lock()
-		err := l.writing
-		l.writing = nil
-		l.mu.Unlock()
+		st := strandOf(ctx)
+		err := st.writing
+		st.writing = nil
 		switch {
 		case errors.Is(err, errNotWritten):
 			return interp.ExitStatus(1)
@@ -332,12 +456,18 @@ func (n *nodeShell) exec(ctx context.Context, args []string) error {
 		return n.builtin(ctx, hc, args[1:])
 	case inBackground:
 		return n.background(ctx, hc, args[1:])
+	case inGroup:
+		return n.group(ctx, hc, args[1])
 	}
 	return n.command(ctx, hc, args)
 }
 
 func (n *nodeShell) command(ctx context.Context, hc interp.HandlerContext, args []string) error {
-	res, err := n.apply(ctx, hc, args, false, lineOf(ctx).add)
+	l := lineOf(ctx)
+	res, err := n.apply(ctx, n.prepare(hc, args, false), l.add)
+	if lim := l.hold(len(res.Output) + len(res.Stderr) + 4096*len(res.Traces)); err == nil {
+		err = lim
+	}
 	io.WriteString(hc.Stdout, res.Output)
 	io.WriteString(hc.Stderr, res.Stderr)
 	if err != nil {
@@ -353,48 +483,70 @@ func exitStatus(status int) error {
 	return interp.ExitStatus(uint8(status))
 }
 
-// apply takes one command to the lab and back.
-func (n *nodeShell) apply(ctx context.Context, hc interp.HandlerContext, args []string, background bool, done func(Executed)) (op.Result, error) {
+// prepared is a command that is ready for the lab.
+type prepared struct {
+	cmd   cmdline.Command
+	op    op.Op
+	node  string
+	args  []string
+	stdin io.Reader           // of a tool; nil when it is to have none
+	usage *cmdline.UsageError // not nil: it is wrong already
+}
+
+// prepare takes from the shell all that a command needs; later it may change.
+func (n *nodeShell) prepare(hc interp.HandlerContext, args []string, background bool) prepared {
+	p := prepared{node: n.name, args: args}
 	cmd, err := cmdline.Parse(args)
 	if err != nil {
-		u := err.(*cmdline.UsageError)
-		return op.Result{Stderr: u.Stderr, Status: u.Status}, nil
+		p.usage = err.(*cmdline.UsageError)
+		return p
 	}
-	node := n.name
 	if cmd.Node != "" {
-		node = cmd.Node
+		p.node = cmd.Node
 	}
-	o := cmd.Op
+	p.cmd, p.op = cmd, cmd.Op
 	if background {
-		switch o.(type) {
+		switch p.op.(type) {
 		case op.Ping, op.HTTPGet, op.Sleep: // an operation would hold up the others while it lasts
-			o = op.Tool{Argv: cmd.Argv()}
+			p.op = op.Tool{Argv: cmd.Argv()}
 		}
 	}
-	if t, ok := o.(op.Tool); ok {
+	if t, ok := p.op.(op.Tool); ok {
 		if hc.Stdin != nil && readsInput(t.Argv) {
-			in, err := io.ReadAll(io.LimitReader(hc.Stdin, maxOutput))
-			if err != nil {
-				return op.Result{}, err
-			}
-			t.Stdin = string(in)
+			p.stdin = hc.Stdin
 		}
 		t.Argv, t.Background = append(surroundings(hc), t.Argv...), background
-		o = t
+		p.op = t
 	}
-	res, err := n.s.b.Apply(ctx, node, o)
+	return p
+}
+
+// apply takes one command to the lab and back.
+func (n *nodeShell) apply(ctx context.Context, p prepared, done func(Executed)) (op.Result, error) {
+	if p.usage != nil {
+		return op.Result{Stderr: p.usage.Stderr, Status: p.usage.Status}, nil
+	}
+	if t, ok := p.op.(op.Tool); ok && p.stdin != nil {
+		in, err := io.ReadAll(io.LimitReader(p.stdin, maxOutput))
+		if err != nil {
+			return op.Result{}, err
+		}
+		t.Stdin = string(in)
+		p.op = t
+	}
+	res, err := n.s.b.Apply(ctx, p.node, p.op)
 	if err != nil {
 		if res.Output != "" || res.Traces != nil {
-			done(Executed{Node: node, Op: o, Text: quoteArgs(args), Result: res})
+			done(Executed{Node: p.node, Op: p.op, Text: quoteArgs(p.args), Result: res})
 		}
 		return res, err
 	}
-	if f := res.Failure; f != nil && f.What == op.NoNetns && f.Name == n.name && cmd.Node == "" && !names(o, f.Name) {
+	if f := res.Failure; f != nil && f.What == op.NoNetns && f.Name == n.name && p.cmd.Node == "" && !names(p.op, f.Name) {
 		res.Stderr, res.Status = fmt.Sprintf("vethlab: there is no node %q here\n", n.name), 1
 	} else {
-		res = cmd.Finish(res)
+		res = p.cmd.Finish(res)
 	}
-	done(Executed{Node: node, Op: o, Text: quoteArgs(args), Result: res})
+	done(Executed{Node: p.node, Op: p.op, Text: quoteArgs(p.args), Result: res})
 	return res, nil
 }
 
@@ -547,14 +699,26 @@ func (n *nodeShell) builtin(ctx context.Context, hc interp.HandlerContext, args 
 	case "exec":
 		return say(1, "not available here without a command")
 	case "eval", "trap":
-		return say(1, "%s", args[1])
+		if len(args) > 1 {
+			return say(1, "%s", args[1])
+		}
+	case "set", "shopt":
+		return say(1, "pipefail is not available here")
 	}
 	return say(1, "not available here")
 }
 
 // look asks the node something without showing it as a command of the line's.
 func (n *nodeShell) look(ctx context.Context, argv ...string) (op.Result, error) {
-	return n.s.b.Apply(ctx, n.name, op.Tool{Argv: argv})
+	l := lineOf(ctx)
+	if err := l.count(); err != nil {
+		return op.Result{}, err
+	}
+	res, err := n.s.b.Apply(ctx, n.name, op.Tool{Argv: argv})
+	if lim := l.hold(len(res.Output) + len(res.Stderr)); err == nil {
+		err = lim
+	}
+	return res, err
 }
 
 var errNotWritten = errors.New("not written")

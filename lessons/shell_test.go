@@ -107,6 +107,13 @@ func TestShell(t *testing.T) {
 			ops: []string{"ip -br link", "ip link set dev lo up", "ip link set dev veth0 up"}},
 		{name: "loop over a file", text: "while read d; do ip link set $d up; done < list",
 			ops: []string{"cat -- /root/list", "ip link set dev veth0 up", "ip link set dev veth1 up"}},
+		{name: "a pipe's status", text: "set -e; false | ip link; echo $?", ops: []string{"ip link"}, stdout: "0\n"},
+		{name: "a pipe into a loop", text: "printf 'a\\nb\\n' | while read x; do ip link set $x up; done", ops: []string{"ip link set dev a up", "ip link set dev b up"}},
+		{name: "a pipe of both", text: "{ echo out; ls /nope; } |& { read a; echo $a; }", ops: []string{"ls /nope"}, stdout: "out\n"},
+		{name: "pipes within pipes", text: "f() { echo a | { read x; echo $x$1; }; }; f 1 | { read y; f $y; }", stdout: "aa1\n"},
+		{name: "eval of a pipe", text: `eval 'echo hi | { read x; echo $x > /tmp/f; }'`, ops: []string{`dd of=/tmp/f status=none <"hi\n"`}},
+		{name: "status after an assignment", text: "false; x=$?; y=$(exit 3); echo $x $?", stdout: "1 3\n"},
+		{name: "a user's directory", text: "echo ~root ~daemon/x", stdout: "/root ~daemon/x\n"},
 		{name: "pipe", text: "ip -br link | grep veth", ops: []string{"ip -br link", `grep veth <"lo\nveth0\n"`}},
 		{name: "here-document", text: "cat <<EOF\nhello $USER\nEOF", ops: []string{`cat <"hello root\n"`}, stdout: "hello root\n"},
 		{name: "here-string", text: "cat <<< hi", ops: []string{`cat <"hi\n"`}, stdout: "hi\n"},
@@ -278,9 +285,31 @@ func TestShellLimits(t *testing.T) {
 		{"while ((1)); do ((1)); done", "10000 commands"},
 		{"for ((;;)); do x=1; done", "10000 commands"},
 		{"eval 'while ((1)); do ((1)); done'", "10000 commands"},
-		{"f() { f; }; f", "10000 commands"},
+		{"f() { f; }; f", "some hundred"},
 		{"x=aaaaaaaaaaaaaaaa; while ((1)); do x=$x$x; done", "256 KiB"},
 		{"x=aaaaaaaaaaaaaaaa; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do x=$x$x; done; echo $x", "256 KiB"},
+		{"x=aaaaaaaaaaaaaaaa; " + strings.Repeat("x=$x$x; ", 90), "256 KiB"},
+		{"x=(a b); " + strings.Repeat("x=(${x[@]} ${x[@]}); ", 90), "256 KiB"},
+		{"x=aaaaaaaaaaaaaaaa; " + strings.Repeat("declare x=$x$x; ", 90), "256 KiB"},
+		{"x=aaaaaaaaaaaaaaaa; " + strings.Repeat("[[ -n ${y:=$x$x} ]]; unset y; x=$x$x; ", 40), "256 KiB"},
+		{strings.Repeat("x=$x$x ", 90), "too much of its variables"},
+		{"x=a; echo ${x//a/" + strings.Repeat("b", 100) + "}", "64 letters"},
+		{"x=$(for i in {1..3000}; do cat; done)", "32 MiB"},
+		{"for i in {1..3000}; do cat > /dev/null; done", "32 MiB"},
+		{"x=$(while time; do time; done 2>&1)", "10000 commands"},
+		{"x=$(printf '%99999999s')", "999 letters"},
+		{"f() { " + strings.Repeat("{ ", 1500) + "f;" + strings.Repeat(" }; ", 1500) + "}; f", "deep"},
+		{"f() { " + strings.Repeat("{ ", 90) + "f;" + strings.Repeat(" }; ", 90) + "}; f", "some hundred"},
+		{"x='" + strings.Repeat("* ", 7000) + "'; echo $x $x", "32 MiB"},
+		{"for i in {1..100}; do { :; } & done", "50 groups"},
+		{"{ while :; do :; done; } &", "10000 commands"},
+		{"set -o pipefail", "not available"},
+		{"alias x='cat <(ip addr)'", "not available"},
+		{"trap -- 'cat <(ip addr)' EXIT", "use a pipe"},
+		{"trap - 'echo $$' EXIT", "not available"},
+		{"declare -p HOME", "plain options"},
+		{"echo \ue000", "private use"},
+		{"echo {1..9999} {1..9999}", "braces"},
 		{"echo {1..100000000}", "braces"},
 		{"echo {1..999}{1..999}", "braces"},
 		{"echo " + strings.Repeat("{a,b}", 20), "braces"},
@@ -292,7 +321,7 @@ func TestShellLimits(t *testing.T) {
 		{"echo a\x00b", "NUL"},
 	}
 	for _, tt := range tests {
-		s := NewShell(&recorder{})
+		s := NewShell(always{op.Result{Output: strings.Repeat("a", 1<<14)}})
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		out, err := s.Run(ctx, "host", tt.text, nil)
 		cancel()
@@ -310,6 +339,40 @@ func TestShellLimits(t *testing.T) {
 	out, err := s.Run(context.Background(), "host", "yes; yes", nil)
 	if err != nil || len(out.Stdout) < maxOutput || len(out.Stdout) > maxOutput+100 || !strings.Contains(out.Stdout, "not kept") {
 		t.Errorf("3 MiB of output: %d bytes, %v", len(out.Stdout), err)
+	}
+}
+
+// What interp answers with a panic ends the line; the same in a pipe, a group or
+// $( ) must not end the process.
+func TestShellSurvives(t *testing.T) {
+	s := NewShell(&recorder{})
+	defer s.Close()
+	for _, what := range []string{"shift -1", "declare -A x=(a b)", "unset ''", "[ -O /etc ]", "[[ -v '' ]]",
+		"shopt -s extglob; p='" + strings.Repeat("@(", 1100) + "a" + strings.Repeat(")", 1100) + "'; [[ a == $p ]]; x=a; echo ${x##$p}; case a in $p) ;; esac; echo /$p"} {
+		for _, form := range []string{"%s", "{ %s; } | cat", "echo a | { %s; }", "{ %s; } & echo b", "x=$({ %s; } & )", "( %s ) &", "trap '%s' EXIT; exit", "eval %q", "f() { %s; }; f | cat"} {
+			text := strings.ReplaceAll(strings.ReplaceAll(form, "%s", what), "%q", "\""+what+"\"")
+			if _, err := s.Run(context.Background(), "host", text, nil); err != nil {
+				if _, ok := err.(*SyntaxError); !ok {
+					t.Errorf("%.80s: %v", text, err)
+				}
+			}
+		}
+	}
+	if out, err := s.Run(context.Background(), "host", "echo on", nil); err != nil || out.Stdout != "on\n" {
+		t.Errorf("afterwards: %q, %v", out.Stdout, err)
+	}
+}
+
+// A command in the background must not look at variables that the shell goes on
+// to change. The race detector judges.
+func TestShellBackgroundRace(t *testing.T) {
+	r := &recorder{}
+	s := NewShell(r)
+	defer s.Close()
+	for range 20 {
+		if _, err := s.Run(context.Background(), "host", "for i in {1..40}; do export X$i=$i; sleep $i & done; { for j in {1..99}; do export Y$j=1; done; } & for j in {1..99}; do export Z$j=1; done; wait", nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -335,6 +398,7 @@ func TestShellStaysInTheNode(t *testing.T) {
 		"> " + secret,
 		"exec > " + secret + "; echo changed",
 		"type " + secret, "type -P " + secret, "command -v " + secret, "builtin type -p " + secret, "command type " + secret,
+		"trap -- '. " + secret + "' EXIT; exit",
 		"eval 'read x < " + secret + "; echo $x'",
 		"trap 'read x < " + secret + "; echo $x' EXIT; exit",
 		"PWD=" + dir + "; pwd -P; builtin pwd -P",
