@@ -57,6 +57,7 @@ type inside struct {
 	wake  chan struct{}  // something changed
 	queue []trace.Packet // sightings not yet sent
 	tell  chan struct{}  // queue has something
+	busy  chan struct{}  // a journey may be under way
 	watch bool
 }
 
@@ -64,7 +65,7 @@ func runInside() {
 	conn := os.NewFile(sandbox.Control, "control")
 	in := &inside{
 		procs: map[int]*process{}, cancels: map[int]context.CancelFunc{}, started: map[int]bool{},
-		out: make(chan response, 64), wake: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+		out: make(chan response, 64), wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), busy: make(chan struct{}, 1),
 	}
 	in.asm = capture.NewAssembler(in, in.journey)
 	go in.write(conn)
@@ -243,11 +244,9 @@ func (in *inside) sighting(n *node, s capture.Sighting) {
 			Summary: capture.Summary(s.Header), Payload: printable(s.Header, s.Payload)})
 	}
 	in.mu.Unlock()
-	select {
-	case in.tell <- struct{}{}:
-	default:
-	}
+	signalTo(in.tell)
 	in.asm.Sighting(s)
+	signalTo(in.busy)
 }
 
 // printable returns the data of a TCP or UDP packet where it is text.
@@ -270,7 +269,11 @@ func printable(h trace.Header, b []byte) string {
 // handlers are told what netfilter does in a node.
 func (in *inside) handlers(n *node) capture.Handlers {
 	return capture.Handlers{
-		Hook: func(h capture.Hook) { h.Node = n.name; in.asm.Hook(h) },
+		Hook: func(h capture.Hook) {
+			h.Node = n.name
+			in.asm.Hook(h)
+			signalTo(in.busy)
+		},
 		Conn: func(ev capture.ConnEvent) {
 			ev.Node = n.name
 			in.asm.Conn(ev)
@@ -333,31 +336,51 @@ func (in *inside) touch(n *node) {
 	n.mu.Lock()
 	n.dirty = true
 	n.mu.Unlock()
+	signalTo(in.wake)
+}
+
+// signalTo leaves a token in a channel that holds one, unless one is there.
+func signalTo(c chan<- struct{}) {
 	select {
-	case in.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// tick ends journeys that went quiet, and tells what the sockets had to drop.
+// tick ends journeys that went quiet, and tells what could not be taken in. A
+// lab without traffic sleeps.
 func (in *inside) tick() {
-	for i := 0; ; i++ {
-		time.Sleep(5 * time.Millisecond)
-		in.flush()
-		if i%100 == 0 {
-			var lost uint64
-			for _, n := range in.all() {
-				if n.packet != nil {
-					lost += n.packet.Lost()
-				}
-			}
-			if lost > 0 {
-				in.event(op.Event{Dropped: lost})
-			}
-			if n := in.asm.Skipped(); n > 0 {
-				in.event(op.Event{Unfollowed: n})
+	const pause, report = 5 * time.Millisecond, 500 * time.Millisecond
+	reported := time.Now()
+	for {
+		select {
+		case <-in.busy:
+		case <-time.After(report):
+		}
+		for in.flush() > 0 {
+			time.Sleep(pause)
+			if time.Since(reported) > report {
+				in.reportLoss()
+				reported = time.Now()
 			}
 		}
+		in.reportLoss()
+	}
+}
+
+// reportLoss tells what the sockets had no room for, and what was too much to follow.
+func (in *inside) reportLoss() {
+	var lost uint64
+	for _, n := range in.all() {
+		if n.packet != nil {
+			lost += n.packet.Lost()
+		}
+	}
+	if lost > 0 {
+		in.event(op.Event{Dropped: lost})
+	}
+	if n := in.asm.Skipped(); n > 0 {
+		in.event(op.Event{Unfollowed: n})
 	}
 }
 

@@ -176,6 +176,7 @@ var journeys = []struct {
 	{"localnet", 1, "TCP SYN", 1, "martian at host", `
 		host route lo local 64
 		host OUTPUT nat OUTPUT 1 DNAT 64
+		host conntrack OUTPUT 64 dst 127.0.0.1:8088 → 172.18.0.8:8000 ?
 		host route br-demo no route 64 ?`},
 	{"localnet", 3, "TCP SYN", 1, "delivered at ns1", `
 		host route lo local 64

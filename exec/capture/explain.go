@@ -117,14 +117,15 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 	}
 	opens := h.Proto == "tcp" && h.TCPFlags == "SYN"
 	asks := h.Proto == "icmp" && h.ICMPType == 8
+	port := map[string]string{"port": strconv.Itoa(int(h.DstPort))}
 	s := trace.Step{Point: trace.Socket, Before: h, After: h, Evidence: trace.Explained}
 	switch {
 	case asks:
-		s.Note = "the kernel answers (icmp_echo)"
+		s.Code, s.Note = trace.CodeEcho, "the kernel answers (icmp_echo)"
 	case opens && listening():
-		s.Note = fmt.Sprintf("tcp/%d has a listener", h.DstPort)
+		s.Code, s.Args, s.Note = trace.CodeListens, port, fmt.Sprintf("tcp/%d has a listener", h.DstPort)
 	case opens:
-		s.Note = fmt.Sprintf("nobody listens on tcp/%d", h.DstPort)
+		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on tcp/%d", h.DstPort)
 		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
 	}
 	b.append(t, s)
@@ -132,7 +133,7 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 		if r := n.Lookup(h.Src); r == nil || r.Type != "unicast" {
 			set(trace.NoWayBack, trace.Explained, trace.CodeNoWayBack, "dst", h.Src.String())
 			b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
-				Note: "the answer has no route to " + h.Src.String()})
+				Code: trace.CodeNoWayBack, Args: map[string]string{"dst": h.Src.String()}, Note: "the answer has no route to " + h.Src.String()})
 		}
 	}
 }
@@ -165,27 +166,28 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 		dev = last.rx[len(last.rx)-1].Dev
 	}
 	routeLocal := n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1" || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
-	refuse := func(note string) {
-		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained, Note: note})
+	refuse := func(code, note string) {
+		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
+			Code: code, Args: map[string]string{"dst": h.Dst.String()}, Note: note})
 	}
 	r := n.Lookup(h.Dst)
 	switch {
 	case last.hooks == nil:
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
 	case dev != "lo" && h.Src.IsLoopback() && !routeLocal, n.LocalAddr(h.Src) && dev != "lo":
-		refuse("martian source")
+		refuse(trace.CodeMartianSource, "martian source")
 		set(trace.Martian, trace.Explained, trace.CodeMartianSource, "src", h.Src.String(), "dev", dev)
 	case dev != "lo" && h.Dst.IsLoopback() && !routeLocal:
-		refuse("martian destination")
+		refuse(trace.CodeMartianDest, "martian destination")
 		set(trace.Martian, trace.Explained, trace.CodeMartianDest, "dst", h.Dst.String(), "dev", dev)
 	case !n.LocalAddr(h.Dst) && n.Sysctls["net.ipv4.conf."+dev+".forwarding"] == "0":
-		refuse("ip_forward is 0")
+		refuse(trace.CodeForwardingOff, "ip_forward is 0")
 		set(trace.ForwardingOff, trace.Explained, trace.CodeForwardingOff, "dst", h.Dst.String())
 	case !n.LocalAddr(h.Dst) && (r == nil || r.Type != "unicast"):
-		refuse("no route to " + h.Dst.String())
+		refuse(trace.CodeNoRoute, "no route to "+h.Dst.String())
 		set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", h.Dst.String())
 	case reversePath(n, dev, h):
-		refuse("rp_filter")
+		refuse(trace.CodeReversePath, "rp_filter")
 		set(trace.ReversePath, trace.Explained, trace.CodeReversePath, "src", h.Src.String(), "dev", dev)
 	case !n.LocalAddr(h.Dst) && h.TTL <= 1:
 		set(trace.TTLExceeded, trace.Explained, trace.CodeTTLExceeded)
@@ -216,18 +218,27 @@ func reversePath(n *state.Node, dev string, h trace.Header) bool {
 // so (__mkroute_output, net/ipv4/route.c).
 func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, set setter) {
 	all := n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1"
-	if h.Src.IsLoopback() && !all {
-		dev := "lo"
-		for _, hop := range t.Hops {
-			for _, s := range hop.Steps {
-				if to, ok := dnatTarget(s.RuleText); ok && s.Verdict == trace.Dnat {
-					if r := n.Lookup(to); r != nil {
-						dev = r.Dev
-					}
-				}
-			}
+	steps := t.Hops[len(t.Hops)-1].Steps
+	last := steps[len(steps)-1]
+	// Nobody saw the packet after the rule: what became of it is the rule's word.
+	if to, ok := dnatTarget(last.RuleText); ok && last.Verdict == trace.Dnat {
+		after := h
+		after.Dst = to.Addr()
+		if to.Port() != 0 {
+			after.DstPort = to.Port()
 		}
+		b.append(t, trace.Step{Point: trace.Conntrack, Chain: string(trace.Output), Before: h, After: after,
+			Cause: fmt.Sprintf("%s %s rule %d: %s", last.Table, last.Chain, last.Rule, last.Verdict), Evidence: trace.Explained})
+		h = after
+	}
+	dev := ""
+	if r := n.Lookup(h.Dst); r != nil {
+		dev = r.Dev
+	}
+	allowed := all || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
+	if h.Src.IsLoopback() && !h.Dst.IsLoopback() && !allowed {
 		b.append(t, trace.Step{Point: trace.RouteStep, Dev: dev, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
+			Code: trace.CodeLoopbackReroute, Args: map[string]string{"src": h.Src.String(), "dev": dev},
 			Note: fmt.Sprintf("%s may not leave by %s: route_localnet is 0", h.Src, dev)})
 		set(trace.Martian, trace.Explained, trace.CodeLoopbackReroute, "src", h.Src.String(), "dev", dev)
 		return
@@ -298,18 +309,18 @@ func reason(code string, a map[string]string) string {
 	return fmt.Sprintf("last seen in %s at %s", a["node"], a["point"])
 }
 
-// dnatTarget returns the address a DNAT rule rewrites to.
-func dnatTarget(rule string) (netip.Addr, bool) {
+// dnatTarget returns the address a DNAT rule rewrites to, with its port or 0.
+func dnatTarget(rule string) (netip.AddrPort, bool) {
 	_, to, ok := strings.Cut(rule, "--to-destination ")
 	if !ok {
-		return netip.Addr{}, false
+		return netip.AddrPort{}, false
 	}
 	to, _, _ = strings.Cut(to, " ")
 	if ap, err := netip.ParseAddrPort(to); err == nil {
-		return ap.Addr(), true
+		return ap, true
 	}
 	a, err := netip.ParseAddr(to)
-	return a, err == nil
+	return netip.AddrPortFrom(a, 0), err == nil
 }
 
 func mustAddr(s string) netip.Addr {

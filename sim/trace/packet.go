@@ -36,3 +36,9 @@ const (
 	CodeUnclaimed       = "unclaimed"        // node
 	CodeVanished        = "vanished"         // node, point
 )
+
+// Codes of Step.Code that are not a journey's end.
+const (
+	CodeEcho    = "icmp-echo" // the kernel answers an echo request by itself
+	CodeListens = "listens"   // port: somebody listens there
+)

@@ -73,9 +73,13 @@ type Step struct {
 	Before Header `json:"before"`
 	After  Header `json:"after"`
 	// Cause says what rewrote the packet: the rule, or the conntrack entry.
-	Cause    string   `json:"cause,omitempty"`
-	Note     string   `json:"note,omitempty"` // route: the row of the table, "default via 172.18.0.1"
-	Evidence Evidence `json:"evidence"`
+	Cause string `json:"cause,omitempty"`
+	// Note says in a few English words what Code and Args say for translation;
+	// a route's row of the table has no Code: it is the same in every language.
+	Code     string            `json:"code,omitempty"`
+	Args     map[string]string `json:"args,omitempty"`
+	Note     string            `json:"note,omitempty"` // route: the row of the table, "default via 172.18.0.1"
+	Evidence Evidence          `json:"evidence"`
 }
 
 // Point names where in a node a step happened.
