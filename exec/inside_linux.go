@@ -40,8 +40,9 @@ type inside struct {
 	asm *capture.Assembler
 	iptables
 
-	apply sync.Mutex // one operation at a time
-	scan  sync.Mutex // one look for namespaces at a time
+	apply    sync.Mutex // one operation at a time
+	flushing sync.Mutex
+	scan     sync.Mutex // one look for namespaces at a time
 
 	mu       sync.Mutex
 	nodes    []*node // in the order they came to be
@@ -400,7 +401,10 @@ func (in *inside) follow() {
 
 // flush ends the journeys that went quiet. The sockets are read first, so that
 // nothing that has queued is missing; it reports how many are still under way.
+// One flush at a time: when it returns, every journey that ended was taken in.
 func (in *inside) flush() int {
+	in.flushing.Lock()
+	defer in.flushing.Unlock()
 	for _, n := range in.all() {
 		n.drain()
 	}
