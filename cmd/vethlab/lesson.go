@@ -200,7 +200,7 @@ func (c *lessonCmd) lint(args []string) int {
 func (c *lessonCmd) play(l *lessons.Lesson) int {
 	lab, err := c.open(c.ctx, l.Start)
 	if err != nil {
-		return c.fail(1, "the lab could not be made: %v", err)
+		return c.fail(1, "the lab could not be made: %v\nRun vethlab doctor to see why, and what mends it.", err)
 	}
 	defer lab.Close()
 	sh := lessons.NewShell(lab)

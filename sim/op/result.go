@@ -44,8 +44,15 @@ func (f *Failure) Error() string {
 	if f.Message != "" {
 		return f.Message
 	}
-	if f.Name != "" {
-		return string(f.What) + " " + f.Name
+	switch f.What {
+	case NoDevice, NoNetns, NoSysctl:
+		return "no " + string(f.What) + " " + f.Name
+	case NetnsUsed:
+		return "there is a netns " + f.Name + " already"
+	case NotBridge:
+		return f.Name + " is not a bridge"
+	case NoTool:
+		return f.Name + " is not installed"
 	}
 	return "errno " + strconv.Itoa(f.Errno)
 }
