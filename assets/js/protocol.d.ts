@@ -55,7 +55,8 @@ export type Header = {
 export type Evidence = 'captured' | 'reported' | 'explained' | 'simulated';
 export type Step = {
   point: string; dev?: string; table?: string; chain?: string; rule?: number; ruleText?: string; verdict?: string;
-  at: number; timed: boolean; before: Header; after: Header; cause?: string; note?: string; evidence: Evidence;
+  at: number; timed: boolean; before: Header; after: Header; cause?: string;
+  code?: string; args?: { [name: string]: string }; note?: string; evidence: Evidence;
 };
 export type Hop = { node: string; steps: Step[] };
 export type Trace = {
@@ -87,7 +88,7 @@ export type StepRun = {
 export type ServerError = { code: string; text: string; do?: string };
 export type Message = {
   type: string; id?: number; hello?: Hello; lab?: Lab; snapshot?: Snapshot; packets?: Packet[]; trace?: Trace;
-  dropped?: number; begin?: Begin; command?: Command; step?: StepRun; error?: ServerError; done?: boolean;
+  dropped?: number; unfollowed?: number; begin?: Begin; command?: Command; step?: StepRun; error?: ServerError; done?: boolean;
 };
 export type Request = {
   type: string; v?: number; lesson?: string; step?: string; done?: boolean; option?: string; node?: string; text?: string;

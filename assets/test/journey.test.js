@@ -82,3 +82,20 @@ test('slow motion is a round number, and no beat is too short to see or too long
 test('times read well', () => {
   assert.deepEqual([0, 900, 4908, 41000, 138415, 1.2e6, 250e6, 2e9].map(span), ['0 µs', '0.9 µs', '4.9 µs', '41 µs', '138 µs', '1.2 ms', '250 ms', '2 s']);
 });
+
+test('a rewrite nobody saw is put down to its rule, and what is concluded is said in the learner’s language', () => {
+  const h = { proto: 'tcp', src: '127.0.0.1', dst: '127.0.0.1', sport: 9, dport: 8088 };
+  const after = { ...h, dst: '172.18.0.8', dport: 8000 };
+  const base = { at: 0, timed: false, evidence: 'explained' };
+  const trace = { hops: [{ node: 'host', steps: [
+    { ...base, point: 'OUTPUT', table: 'nat', chain: 'OUTPUT', rule: 1, verdict: 'DNAT', before: h, after: h },
+    { ...base, point: 'conntrack', chain: 'OUTPUT', cause: 'nat OUTPUT rule 1: DNAT', before: h, after },
+    { ...base, point: 'route', verdict: 'no route', before: after, after, code: 'loopback-reroute', args: { src: '127.0.0.1', dev: 'br-demo' }, note: 'English' },
+  ] }] };
+  const [, rewrite, refused] = beats(/** @type {any} */ (trace));
+  assert.equal(rewrite.rewrite, true);
+  assert.equal(why(rewrite, 'en'), 'nat OUTPUT rule 1 · DNAT');
+  assert.deepEqual(head(rewrite, 'en'), { name: 'OUTPUT', sub: 'nat rule 1' });
+  assert.equal(why(refused, 'zh-CN'), '127.0.0.1 不能从 br-demo 离开：route_localnet 为 0');
+  assert.equal(head(refused, 'en').sub, 'refused');
+});

@@ -111,6 +111,8 @@ test(`of the sightings the newest ${keep} are kept, and the lost ones counted`, 
   assert.equal(s.packets.at(-1)?.seq, 599);
   assert.equal(s.seen, 600);
   assert.equal(s.dropped, 12);
+  for (const n of [3, 4]) s = say(s, { type: 'unfollowed', unfollowed: n });
+  assert.equal(s.unfollowed, 7);
 });
 
 test('an address keeps its colour through the lesson; one the learner makes up gets a free one', () => {

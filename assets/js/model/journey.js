@@ -149,7 +149,7 @@ export function head(b, lang) {
     case 'bridge': return { name: s.dev || translate(lang, 'point.bridge'), sub: translate(lang, 'point.bridge') };
     case 'route': return { name: translate(lang, 'point.route'), sub: routeWord(s, lang) };
     case 'socket': return { name: translate(lang, 'point.socket'), sub: '' };
-    case 'conntrack': return { name: 'conntrack', sub: s.chain ?? '' };
+    case 'conntrack': return byRule(s) ? { name: s.chain ?? '', sub: ruleWord(b, lang) } : { name: 'conntrack', sub: s.chain ?? '' };
     default: return { name: s.point, sub: ruleWord(b, lang) };
   }
 }
@@ -157,7 +157,7 @@ export function head(b, lang) {
 /** @param {Step} s @param {Lang} lang */
 export function routeWord(s, lang) {
   if (s.verdict === 'local') return translate(lang, 'route.local');
-  if (s.verdict === 'no route') return translate(lang, 'route.none');
+  if (s.verdict === 'no route') return translate(lang, knows(lang, `route.${s.code}`) ? `route.${s.code}` : 'route.none');
   return s.dev ? `→ ${s.dev}` : '';
 }
 
@@ -172,10 +172,30 @@ export function ruleWord(b, lang, terse = false) {
   const own = s.chain && s.chain !== s.point ? `${s.chain} ` : '';
   if (s.rule && terse && s.table !== 'filter') return `${s.table} ${own}${s.rule}`;
   if (s.rule) return `${s.table === 'filter' ? '' : (s.table ?? '') + ' '}${own}${translate(lang, 'rule.n', { n: s.rule })}`;
+  const by = byRule(s);
+  if (by) return terse ? `${by.table} ${by.rule}` : `${by.table} ${translate(lang, 'rule.n', { n: by.rule })}`;
   if (b.rewrite) return 'conntrack';
   if (s.verdict === 'policy DROP') return translate(lang, 'policy.DROP');
   if (s.verdict === 'policy ACCEPT') return translate(lang, 'policy.ACCEPT');
   return translate(lang, 'point.pass');
+}
+
+/**
+ * The rule that a rewrite is put down to which nobody saw: "nat OUTPUT rule 1: DNAT".
+ * @param {Step} s
+ */
+export function byRule(s) {
+  const [, table, chain, rule, verdict] = /^(\w+) (\S+) rule (\d+): (\S+)$/.exec(s.cause ?? '') ?? [];
+  return s.point === 'conntrack' && rule ? { table, chain, rule: Number(rule), verdict } : null;
+}
+
+/**
+ * What is written about a step beside what was seen of it.
+ * @param {Step} s
+ * @param {Lang} lang
+ */
+function noteOf(s, lang) {
+  return s.code && knows(lang, `note.${s.code}`) ? translate(lang, `note.${s.code}`, s.args) : (s.note ?? '');
 }
 
 /**
@@ -185,22 +205,26 @@ export function ruleWord(b, lang, terse = false) {
  */
 export function why(b, lang) {
   const s = b.step;
+  const note = noteOf(s, lang);
   switch (s.point) {
     case 'rx': return translate(lang, 'why.rx', { dev: s.dev, node: b.node });
     case 'tx': return translate(lang, 'why.tx', { dev: s.dev, node: b.node });
-    case 'bridge': return s.note || translate(lang, 'why.bridge', { dev: s.dev });
-    case 'socket': return s.note || translate(lang, 'why.socket', { node: b.node });
-    case 'route': return s.verdict === 'no route' && s.note && lang === 'en' ? s.note : [s.verdict === 'local' ? translate(lang, 'why.local', { node: b.node }) : s.verdict === 'no route' ? translate(lang, 'why.noroute') : '', s.verdict === 'no route' ? '' : s.note]
-      .filter(Boolean).join(': ') || routeWord(s, lang);
+    case 'bridge': return note || translate(lang, 'why.bridge', { dev: s.dev });
+    case 'socket': return note || translate(lang, 'why.socket', { node: b.node });
+    case 'route':
+      if (s.verdict === 'no route') return s.code || lang === 'en' ? note || translate(lang, 'why.noroute') : translate(lang, 'why.noroute');
+      return [s.verdict === 'local' ? translate(lang, 'why.local', { node: b.node }) : '', note].filter(Boolean).join(': ') || routeWord(s, lang);
   }
   if (s.rule) {
     return `${s.table} ${s.chain || s.point} ${translate(lang, 'rule.n', { n: s.rule })}${s.verdict ? ` · ${s.verdict}` : ''}`;
   }
+  const by = byRule(s);
+  if (by) return `${by.table} ${by.chain} ${translate(lang, 'rule.n', { n: by.rule })} · ${by.verdict}`;
   if (b.rewrite) return translate(lang, 'why.conntrack', { cause: (s.cause ?? '').replace(/^conntrack: (an existing connection)?/, '') });
   if (s.verdict === 'policy DROP' || s.verdict === 'policy ACCEPT') {
     return `${s.table} ${s.chain || s.point} · ${translate(lang, s.verdict === 'policy DROP' ? 'policy.DROP' : 'policy.ACCEPT')}`;
   }
-  return s.cause || s.note || translate(lang, 'why.pass', { chain: s.point });
+  return s.cause || note || translate(lang, 'why.pass', { chain: s.point });
 }
 
 /**

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {'forward' | 'back' | 'primary' | 'play' | 'again' | 'rebuild' | 'nextTab' | 'prevTab' | 'console'
- *   | 'drawer' | 'lang' | 'help' | 'escape' | 'first' | 'last' | 'nextTrace' | 'prevTrace'} Intent
+ *   | 'drawer' | 'lang' | 'help' | 'escape' | 'first' | 'last' | 'nextTrace' | 'prevTrace' | 'readOn' | 'readBack'} Intent
  */
 
 /** @type {{ keys: string[], intent: Intent | 'guess', help: string }[]} */
@@ -13,6 +13,7 @@ export const bindings = [
   { keys: [' '], intent: 'play', help: 'keys.play' },
   { keys: ['Home', 'End'], intent: 'last', help: 'keys.ends' },
   { keys: ['ArrowUp', 'ArrowDown'], intent: 'nextTrace', help: 'keys.trace' },
+  { keys: ['PageUp', 'PageDown'], intent: 'readOn', help: 'keys.read' },
   { keys: ['r'], intent: 'again', help: 'keys.again' },
   { keys: ['b'], intent: 'rebuild', help: 'keys.rebuild' },
   { keys: ['1', '…', '9'], intent: 'guess', help: 'keys.guess' },
@@ -27,7 +28,7 @@ export const bindings = [
 /** @type {Record<string, Intent>} */
 const plain = {
   ArrowRight: 'forward', ArrowLeft: 'back', ArrowDown: 'nextTrace', ArrowUp: 'prevTrace', Enter: 'primary', ' ': 'play',
-  Home: 'first', End: 'last', r: 'again', b: 'rebuild', j: 'nextTab', k: 'prevTab', d: 'drawer', t: 'console', l: 'lang',
+  Home: 'first', End: 'last', PageDown: 'readOn', PageUp: 'readBack', r: 'again', b: 'rebuild', j: 'nextTab', k: 'prevTab', d: 'drawer', t: 'console', l: 'lang',
   '?': 'help', Escape: 'escape',
 };
 
@@ -44,7 +45,7 @@ export function intentOf(e, focus) {
   if (focus === 'dialog') return key === '?' ? 'escape' : null;
   if (focus === 'field') return null;
   if (focus === 'button' && (key === 'Enter' || key === ' ')) return null;
-  if (focus === 'scroll' && (key.startsWith('Arrow') || key === 'Home' || key === 'End')) return null;
+  if (focus === 'scroll' && (key.startsWith('Arrow') || key === 'Home' || key === 'End' || key.startsWith('Page'))) return null;
   if (/^[1-9]$/.test(key)) return { guess: Number(key) - 1 };
   const intent = plain[key] ?? null;
   if (e.repeat && intent && ['primary', 'again', 'rebuild', 'lang', 'help', 'drawer'].includes(intent)) return null;

@@ -193,8 +193,8 @@ function sysctlsOf(n) {
 function makeLane(x, y, w) {
   const gw = Math.min(116, (w - 28 - 68 - 36) / 3);
   const arrow = (w - 28 - 3 * gw - 68) / 3;
-  const cy = y + 54;
-  const low = y + 112;
+  const cy = y + 59; // room above the gates for the packet, below the lane's title
+  const low = y + 117;
   const pre = x + 14 + gw / 2;
   const route = pre + gw / 2 + arrow + 34;
   const fwd = route + 34 + arrow + gw / 2;
@@ -203,7 +203,7 @@ function makeLane(x, y, w) {
   /** @param {string} id @param {number} cx @param {number} cy_ @param {number} w_ @param {number} h_ @param {Gate['shape']} shape @returns {Gate} */
   const gate = (id, cx, cy_, w_, h_, shape) => ({ id, label: id, x: cx - w_ / 2, y: cy_ - h_ / 2, w: w_, h: h_, shape });
   return {
-    x, y, w, h: 138,
+    x, y, w, h: 143,
     gates: [
       gate('PREROUTING', pre, cy, gw, 46, 'box'),
       gate('route', route, cy, 68, 54, 'diamond'),

@@ -30,7 +30,8 @@ import { beats, highlights, tracesOf } from './journey.js';
  * @property {Map<string, string>} colours
  * @property {Packet[]} packets         the newest `keep` sightings, oldest first
  * @property {number} seen              sightings so far
- * @property {number} dropped
+ * @property {number} dropped          sightings that were lost
+ * @property {number} unfollowed       sightings whose journeys were not followed
  * @property {number} view              index of the step on the page
  * @property {string} wanted            a step from the address bar, until the lab is known
  * @property {Begin | null} running
@@ -93,7 +94,7 @@ export const keep = 500;
 export function initial(lang) {
   return {
     lang, conn: 'connecting', retryAt: 0, hello: null, lessons: null, lesson: null, missing: '', lab: null, snapshot: null,
-    colours: new Map(), packets: [], seen: 0, dropped: 0, view: 0, wanted: '', running: null, output: [], busy: '',
+    colours: new Map(), packets: [], seen: 0, dropped: 0, unfollowed: 0, view: 0, wanted: '', running: null, output: [], busy: '',
     guesses: {}, runs: {}, trace: '', foreign: null, beat: 0, playing: false, tab: 'journey', packet: 0, node: '',
     drawer: true, drawerHeight: 0, help: false, error: null, console: [], consoleNode: '', said: '',
   };
@@ -167,6 +168,7 @@ function receive(s, m) {
   }
   if (m.done) return { ...s, busy: '', running: null };
   if (m.dropped) return { ...s, dropped: s.dropped + m.dropped };
+  if (m.unfollowed) return { ...s, unfollowed: s.unfollowed + m.unfollowed };
   return s;
 }
 
@@ -186,7 +188,7 @@ function withLab(s, lab) {
   /** @type {State} */
   let next = { ...s, lab, runs, guesses };
   if (lab.own) next.console = lab.own.map((result, i) => ({ id: -1 - i, node: result.node, text: result.text, result }));
-  if (fresh) next = { ...next, packets: [], seen: 0, dropped: 0 };
+  if (fresh) next = { ...next, packets: [], seen: 0, dropped: 0, unfollowed: 0 };
   if (lab.state === 'lost') next = { ...next, running: null, busy: '', playing: false };
   if (!s.lab || (fresh && s.lab.lesson !== lab.lesson)) {
     const steps = stepsOf(s);

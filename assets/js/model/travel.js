@@ -63,14 +63,15 @@ export function spot(scene, list, i) {
     if (own) return { x: own.x + own.w / 2, y: portNear(scene, list, i)?.y ?? own.y + 30 };
   }
   const port = scene.ports.find((p) => p.node === b.node && p.dev === dev);
-  if (port && (b.step.point === 'rx' || b.step.point === 'tx')) return { x: port.x, y: port.y };
+  if (port && (b.step.point === 'rx' || b.step.point === 'tx')) return { x: port.x, y: port.shape === 'chip' ? port.y - 17 : port.y };
   const junction = scene.junctions.find((j) => j.key === b.node);
   if (junction) return { x: junction.x, y: junction.y };
   const room = scene.rooms.find((r) => r.key === b.node);
   if (!room) return { x: scene.w / 2, y: scene.h - 30 };
+  // on a card's upper edge, as on a gate's: what is written stays readable
   const depth = { PREROUTING: 17, POSTROUTING: 17, route: 28, conntrack: 17 }[b.step.point] ?? 39;
-  const y = room.side === 'main' ? room.y + room.h - 40 : room.y + 20;
-  return { x: room.side === 'right' ? room.x + room.w - 56 + depth : room.x + room.w - depth, y };
+  const y = room.side === 'main' ? room.y + room.h - 40 : room.y;
+  return { x: room.side === 'right' ? room.x + depth : room.x + room.w - depth, y };
 }
 
 /** @param {Scene} scene @param {Beat[]} list @param {number} i */
@@ -110,7 +111,8 @@ export function leg(scene, list, i, drawn = false) {
   const b = list[i];
   if (a.hop !== b.hop) {
     const cable = along(scene, `${a.node}|${a.step.dev}`, `${b.node}|${b.step.dev}`);
-    return cable ?? straight(from, to);
+    if (!cable || drawn) return cable ?? straight(from, to);
+    return `M${from.x} ${from.y}${cable.replace(/^M/, 'L')}L${to.x} ${to.y}`;
   }
   const lane = scene.lane;
   if (!lane || a.node !== scene.main) return drawn ? '' : straight(from, to);
@@ -153,7 +155,19 @@ export function leg(scene, list, i, drawn = false) {
     if (ga === 'lo') return straight(from, to);
     return rounded([...(drawn ? [] : [from]), { x: g.x + g.w, y: g.y + g.h / 2 }, { x, y: g.y + g.h / 2 }, { x, y: corridor + 14 }, { x: to.x, y: corridor + 14 }, drawn ? { x: to.x, y: centre(/** @type {Gate} */ (gate(scene, 'lo'))).y + 12 } : to]);
   }
-  return straight(from, to);
+  return inBar(scene, from, to) ?? straight(from, to);
+}
+
+/**
+ * Between a bridge and one of its ports: along the bar, then across.
+ * @param {Scene} scene @param {Point} from @param {Point} to
+ */
+function inBar(scene, from, to) {
+  /** @param {Point} head @param {Point} port */
+  const joined = (head, port) => scene.bars.some((b) => Math.abs(b.x + b.w / 2 - head.x) < 1 && Math.abs(b.x - port.x) < 1);
+  if (joined(from, to)) return rounded([from, { x: from.x, y: to.y }, to]);
+  if (joined(to, from)) return rounded([from, { x: to.x, y: from.y }, to]);
+  return undefined;
 }
 
 /**

@@ -99,6 +99,8 @@ function useKeyboard(store, c) {
         case 'last': return c.seek(currentBeats(s).length - 1);
         case 'nextTrace': return c.step(1);
         case 'prevTrace': return c.step(-1);
+        case 'readOn': return read(1);
+        case 'readBack': return read(-1);
         case 'again': return c.again();
         case 'rebuild': return c.rebuild();
         case 'nextTab': return c.turn(1);
@@ -128,6 +130,12 @@ function useKeyboard(store, c) {
       document.removeEventListener('click', release);
     };
   }, []);
+}
+
+/** Turns the lesson's page. @param {number} by */
+function read(by) {
+  const box = document.querySelector('.lesson .scroll');
+  box?.scrollBy({ top: by * (box.clientHeight - 60), behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
 }
 
 /** @param {EventTarget | null} target @returns {'none' | 'button' | 'field' | 'scroll' | 'dialog'} */

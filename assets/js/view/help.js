@@ -3,7 +3,7 @@ import { bindings } from '../model/keys.js';
 import { usePage } from './context.js';
 
 /** @type {Record<string, string>} */
-const caps = { ArrowRight: '→', ArrowLeft: '←', ArrowUp: '↑', ArrowDown: '↓', ' ': 'space', Escape: 'esc', Enter: '⏎' };
+const caps = { ArrowRight: '→', ArrowLeft: '←', ArrowUp: '↑', ArrowDown: '↓', ' ': 'space', Escape: 'esc', Enter: '⏎', PageUp: 'PgUp', PageDown: 'PgDn' };
 
 export function Help() {
   const { s, c, t } = usePage();

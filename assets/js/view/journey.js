@@ -1,9 +1,9 @@
 // The journey as a table: one column for each beat; and the player.
 
 import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
-import { changed, duration, endpoint, first, head, outcome, reason, proof, signs, sinceStart, slowdown, span, tracesOf } from '../model/journey.js';
+import { changed, duration, endpoint, first, head, outcome, reason, proof, signs, sinceStart, slowdown, span } from '../model/journey.js';
 import { short } from '../model/addresses.js';
-import { currentBeats, currentTrace, currentStep, stepTraces } from '../model/state.js';
+import { currentBeats, currentRun, currentTrace, stepTraces } from '../model/state.js';
 import { usePage } from './context.js';
 import { Address, Coloured, Kbd } from './text.js';
 
@@ -15,7 +15,7 @@ export function Journey() {
   const trace = currentTrace(s);
   const list = currentBeats(s);
   if (!trace || !list.length) {
-    return html`<div class="nothing"><p>${stepTraces(s).length ? t('journey.choose') : tracesOf(s.output).length || currentStep(s) ? t('journey.none') : ''}</p><${Chips} /></div>`;
+    return html`<div class="nothing"><p>${t(stepTraces(s).length ? 'journey.choose' : currentRun(s) ? 'journey.none' : 'journey.ahead')}</p><${Chips} /></div>`;
   }
   return html`<div class="hops">
     <${Chips} />
@@ -75,7 +75,7 @@ function Table({ list }) {
       <tr class="nodes"><td></td>${hops.map((h, i) => html`<th key=${i} colspan=${h.n} scope="colgroup"><span>${h.node}</span></th>`)}</tr>
       <tr><td></td>${list.map((b) => {
         const { name, sub } = head(b, s.lang);
-        return html`<th key=${b.index} scope="col" class=${cls(b, s.beat)}><button type="button" aria-current=${b.index === s.beat ? 'true' : undefined} onClick=${() => c.seek(b.index)}><b>${name}</b><span>${sub || ' '}</span></button></th>`;
+        return html`<th key=${b.index} scope="col" class=${cls(b, s.beat)}><button type="button" aria-current=${b.index === s.beat ? 'true' : undefined} onClick=${() => c.seek(b.index)}><b>${name}</b><span>${sub || '\u00a0'}</span></button></th>`;
       })}<th class="fin" scope="col"><b>${t('journey.end')}</b></th></tr>
     </thead>
     <tbody><tr>
@@ -114,6 +114,6 @@ function Player({ list }) {
     <span class="slow">${slow > 1 ? t('slowed', { n: slow.toLocaleString('en').replaceAll(',', '\u202f') }) : ''}</span>
     <input type="range" min="0" max=${list.length - 1} step="1" value=${s.beat} aria-label=${t('scrub')} aria-valuetext=${`${t('ticket.step', { n: b.index + 1, total: list.length })}: ${b.node} ${name} ${sub}`}
       onInput=${(/** @type {InputEvent} */ e) => c.seek(Number(/** @type {HTMLInputElement} */ (e.currentTarget).value))} />
-    <span class="time">${t('time.of', { at: span(b.step.at), of: span(real) })}</span>
+    <span class="time">${real > 0 ? t('time.of', { at: span(b.step.at), of: span(real) }) : ''}</span>
   </div>`;
 }

@@ -1,6 +1,6 @@
 // The left column: what to do, what to expect, what came of it.
 
-import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
+import { html, useEffect, useRef, useState } from '../../vendor/htm-preact.js';
 import { localized } from '../model/i18n.js';
 import { currentRun, currentStep, primary, canRun, stepsOf, currentBeats } from '../model/state.js';
 import { usePage } from './context.js';
@@ -20,11 +20,12 @@ export function LessonColumn() {
     const key = run ? `${run.id} ${run.state}` : '';
     if (key && key !== seenRun.current && step?.id === run?.id) {
       const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
-      const el = /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector('.ask') ?? box.current?.querySelector('.outcome'));
+      const el = /** @type {HTMLElement | null | undefined} */ (box.current?.querySelector('.outcome>.note.bad') ?? box.current?.querySelector('.ask') ?? box.current?.querySelector('.outcome'));
       if (el && box.current) box.current.scrollTo({ top: el.offsetTop - 14, behavior: smooth ? 'smooth' : 'auto' });
     }
     seenRun.current = key;
   }, [run]);
+  const more = useMore(box, [s.view, run, s.lang, s.running, s.guesses]);
   if (!step) return html`<section class="lesson" aria-label=${t('lesson')}><p class="lead">${t('loading')}</p></section>`;
   return html`<section class="lesson" aria-label=${t('lesson')}>
     <div class="scroll" ref=${box} tabindex="-1">
@@ -35,15 +36,38 @@ export function LessonColumn() {
       ${(step.commands ?? []).length > 0 && html`<${Commands} lines=${step.commands ?? []} step=${step} run=${run} />`}
       ${step.predict && html`<${Question} step=${step} run=${run} />`}
       ${run && html`<div class="outcome">
-        <${Verdict} step=${step} run=${run} />
-        <${Prose} docs=${step.after} class="after" />
-        <${Checks} run=${run} />
         ${run.state !== 'done' && html`<p class=${`note ${run.state === 'skipped' ? '' : 'bad'}`}>${t(`run.${run.state}`)}</p>`}
+        <${Verdict} step=${step} run=${run} />
+        ${(run.state === 'done' || run.state === 'skipped') && html`<${Prose} docs=${step.after} class="after" />`}
+        <${Checks} run=${run} />
       </div>`}
     </div>
+    ${more && html`<button type="button" class="more" tabindex="-1" aria-hidden="true" onClick=${() => box.current?.scrollBy({ top: box.current.clientHeight - 60, behavior: 'smooth' })}>↓ ${t('more')}</button>`}
     <${Actions} />
     ${canRun(s) && html`<p class="seed">${t('seed.before')} <${Kbd} k="T" /> ${t('seed.after')}</p>`}
   </section>`;
+}
+
+/**
+ * Whether there is more to read below what is seen.
+ * @param {{ current: HTMLElement | null }} box @param {unknown[]} on
+ */
+function useMore(box, on) {
+  const [more, set] = useState(false);
+  useEffect(() => {
+    const el = box.current;
+    if (!el) return;
+    const look = () => set(el.scrollHeight - el.scrollTop - el.clientHeight > 24);
+    look();
+    const seen = new ResizeObserver(look);
+    for (const part of [el, ...el.children]) seen.observe(part);
+    el.addEventListener('scroll', look, { passive: true });
+    return () => {
+      seen.disconnect();
+      el.removeEventListener('scroll', look);
+    };
+  }, on);
+  return more;
 }
 
 function NoKernel() {

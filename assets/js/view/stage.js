@@ -3,9 +3,10 @@
 import { html, useLayoutEffect, useMemo, useRef, useState } from '../../vendor/htm-preact.js';
 import { layout, gone, mainNode } from '../model/scene.js';
 import { gateOf, leg, spot, placeTicket } from '../model/travel.js';
-import { isHook, outcome, playTime, routeWord, ruleWord, reason } from '../model/journey.js';
-import { currentBeats, currentTrace, stepTraces } from '../model/state.js';
+import { byRule, isHook, outcome, playTime, routeWord, ruleWord, reason } from '../model/journey.js';
+import { currentBeats, currentTrace } from '../model/state.js';
 import { usePage } from './context.js';
+import { Kbd } from './text.js';
 import { Ticket } from './ticket.js';
 
 /** @import { Scene, Room, Port, Bar, Cable, Gate } from '../model/scene' */
@@ -61,7 +62,7 @@ export function Stage() {
     ${!s.snapshot && html`<p class="empty">${s.lab?.state === 'lost' ? t('stage.lost') : s.hello?.backend === 'none' ? t('stage.none') : t('stage.wait')}</p>`}
     ${trace && beat && html`<${PlacedTicket} scene=${scene} scale=${scale} offset=${offset} list=${list} beat=${beat} />`}
     <p class="sr" aria-live="polite">${trace && beat?.last ? reason(trace, s.lang) : ''}</p>
-    ${stepTraces(s).length > 0 && !s.drawer && html`<p class="corner">${t('stage.hint')}</p>`}
+    ${trace && beat && s.beat === 0 && !s.playing && html`<p class="corner"><${Kbd} k="→" /> ${t('stage.hint')}</p>`}
   </div></section>`;
 }
 
@@ -147,7 +148,7 @@ function LaneView({ scene, list, beat }) {
   const g = Object.fromEntries(lane.gates.map((x) => [x.id, x]));
   const mid = (/** @type {Gate} */ x) => x.y + x.h / 2;
   return html`<g class="lane">
-    <text class="dim" x=${lane.x + 14} y=${lane.y + 19}>${t('lane.title')}</text>
+    <text class="dim" x=${lane.x + 14} y=${lane.y + 16}>${t('lane.title')}</text>
     <g class="arrows">
       <path d=${`M${g.PREROUTING.x + g.PREROUTING.w} ${mid(g.PREROUTING)}H${g.route.x - 1}`} />
       <path d=${`M${g.route.x + g.route.w} ${mid(g.route)}H${g.FORWARD.x - 1}`} />
@@ -198,7 +199,7 @@ function GateView({ gate: g, beat, now, chains }) {
     const label = g.id === 'lo' ? 'lo' : t('lane.processes');
     return html`<g class=${cls}><rect x=${g.x} y=${g.y} width=${g.w} height=${g.h} rx="7" /><text class="label" x=${cx} y=${cy + 4}>${label}</text></g>`;
   }
-  const word = beat && step && isHook(step) ? actWord(beat, s.lang, t) : beat ? ruleWord(beat, s.lang) : chains;
+  const word = beat && step && (isHook(step) || byRule(step)) ? actWord(beat, s.lang, t) : beat ? ruleWord(beat, s.lang) : chains;
   const tall = g.h > 40;
   const grow = acts && tall ? 5 : 0;
   return html`<g class=${cls}>
@@ -212,7 +213,8 @@ function GateView({ gate: g, beat, now, chains }) {
 function actWord(b, lang, t) {
   if (b.step.verdict === 'policy DROP') return t('gate.drop');
   const word = ruleWord(b, lang, true);
-  return b.step.rule && b.step.verdict ? `${word} · ${b.step.verdict}` : word;
+  const verdict = b.step.rule ? b.step.verdict : byRule(b.step)?.verdict;
+  return verdict ? `${word} · ${verdict}` : word;
 }
 
 /** @param {{ bar: Bar, ghost?: boolean }} props */

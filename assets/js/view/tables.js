@@ -60,6 +60,7 @@ export function Packets() {
         <td><${Ends} h=${p.header} /></td><td class="num">${p.header.ttl ?? ''}</td><td class="payload">${p.payload ?? ''}</td></tr>`)}${spacer(list.length - to)}</tbody>
     </table>
     ${s.seen > keep && html`<p class="hint">${t('packets.kept', { n: keep, seen: s.seen })}</p>`}
+    ${s.unfollowed > 0 && html`<p class="hint">${t('packets.unfollowed', { n: s.unfollowed })}</p>`}
     ${s.dropped > 0 && html`<p class="hint warn">${t('packets.dropped', { n: s.dropped })}</p>`}
   </div>`;
 }
@@ -162,9 +163,9 @@ export function Interfaces() {
         <td>${l.up ? t('up') : t('down')}${l.up && !l.carrier ? ` · ${t('nocarrier')}` : ''}</td>
         <td>${(l.addrs ?? []).map((a, i) => [i ? ' ' : '', html`<${Address} of=${a.prefix} />`])}</td>
         <td>${l.master ?? ''}</td><td>${l.peerName ? `${l.peerNode ? `${l.peerNode}/` : ''}${l.peerName}` : ''}</td><td class="mono">${l.mac ?? ''}</td><td class="num">${l.mtu}</td></tr>`)}</${Table}>
-    <${Table} caption=${t('routes.caption', { node: node?.name })} heads=${[t('col.dst'), t('col.via'), t('col.dev'), t('col.src'), t('col.from')]}>
+    ${!node?.routes?.length ? html`<${Nothing} text=${t('routes.none', { node: node?.name })} />` : html`<${Table} caption=${t('routes.caption', { node: node?.name })} heads=${[t('col.dst'), t('col.via'), t('col.dev'), t('col.src'), t('col.from')]}>
       ${(node?.routes ?? []).map((r) => html`<tr class=${r.down ? 'off' : ''}><td>${r.dst === '0.0.0.0/0' ? 'default' : html`<${Coloured} text=${r.dst} />`}${r.type !== 'unicast' ? ` ${r.type}` : ''}</td>
-        <td><${Address} of=${r.via} /></td><td>${r.dev ?? ''}</td><td><${Address} of=${r.src} /></td><td>${r.proto}${r.down ? ` · ${t('down')}` : ''}</td></tr>`)}</${Table}>
+        <td><${Address} of=${r.via} /></td><td>${r.dev ?? ''}</td><td><${Address} of=${r.src} /></td><td>${r.proto}${r.down ? ` · ${t('down')}` : ''}</td></tr>`)}</${Table}>`}
     <${Table} caption=${t('sysctls.caption', { node: node?.name })} heads=${[t('col.key'), t('col.value')]}>
       ${Object.entries(node?.sysctls ?? {}).sort(([a], [b]) => a.localeCompare(b)).map(([k, v]) => html`<tr key=${k}><td class="mono">${k}</td><td class="num">${v}</td></tr>`)}</${Table}>
   </div></div>`;

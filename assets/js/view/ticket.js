@@ -19,6 +19,7 @@ export function Ticket({ list, beat, boxRef }) {
   const { after } = beat;
   const arp = after.proto === 'arp';
   const named = beat.step.point !== 'rx' && beat.step.point !== 'tx' && beat.node !== mainNode(s.snapshot)?.name;
+  const ends = beat.last && outcome(trace) !== 'good' && beat.step.code === trace.code; // the end says the same, in full
   const explained = beat.step.evidence === 'explained' || beat.step.evidence === 'simulated';
   return html`<div class=${`ticket ${beat.last ? outcome(trace) : ''}`} ref=${boxRef} role="group" aria-label=${t('ticket')}>
     <div class="hd"><b>${trace.summary}</b><span>${t('ticket.step', { n: beat.index + 1, total: list.length })}${beat.step.timed ? ` · ${sinceStart(beat.step.at)}` : ''}</span></div>
@@ -27,7 +28,7 @@ export function Ticket({ list, beat, boxRef }) {
       <dt>${t(arp ? 'field.asked' : 'field.dst')}</dt><dd><${Change} was=${endpoint(beat.before, 'dst')} is=${endpoint(after, 'dst')} /></dd>
       ${arp && after.arpMAC && html`<dt>MAC</dt><dd class="plain">${after.arpMAC}</dd>`}
       ${!arp && after.ttl !== undefined && html`<dt>TTL</dt><dd><span class="addr wash">${after.ttl}${before.ttl !== undefined && before.ttl !== after.ttl ? html`<span class="was"> ${t('was', { ttl: before.ttl })}</span>` : ''}</span></dd>`}
-      <dt>${t('field.why')}</dt><dd class=${`why ${beat.rewrite ? 'hot' : ''}`}>${named ? `${beat.node}: ` : ''}<${Coloured} text=${why(beat, s.lang)} />${explained && html` <span class="ev explained">${t(`ev.${beat.step.evidence}`)}</span>`}</dd>
+      ${!ends && html`<dt>${t('field.why')}</dt><dd class=${`why ${beat.rewrite ? 'hot' : ''}`}>${named ? `${beat.node}: ` : ''}<${Coloured} text=${why(beat, s.lang)} />${explained && html` <span class="ev explained">${t(`ev.${beat.step.evidence}`)}</span>`}</dd>`}
     </dl>
     ${beat.last && html`<div class="end"><b>${signs[outcome(trace)]} <${Coloured} text=${reason(trace, s.lang)} /></b>
       <span class="proof">${proof(trace, s.lang)}</span></div>`}
