@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"vethlab/sim/op"
@@ -298,12 +299,11 @@ func (in *inside) linkSet(n *node, l netlink.Link, o op.LinkSet) error {
 		if err := h.LinkSetNsFd(l, int(f.Fd())); err != nil {
 			return err
 		}
-		if in.node(o.Netns) == nil {
-			return nil
+		if h, err = netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE); err != nil {
+			return err
 		}
-		if h = in.node(o.Netns).handle; o.MAC == "" && o.MTU == 0 && o.NewName == "" && o.Master == "" && !o.NoMaster && o.Up == nil {
-			return nil
-		}
+		defer h.Close()
+		askForSentences(h)
 		if l, err = h.LinkByName(o.Name); err != nil {
 			return err
 		}

@@ -233,6 +233,27 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// A link goes to the namespace of a process, and what else was asked for is done
+// to it there.
+func TestLinkToPid(t *testing.T) {
+	b := open(t)
+	up := true
+	b.do("b", op.HTTPServe{Port: 80})
+	pid := strings.TrimSpace(b.do("b", sh("pgrep python3")).Output)
+	b.do("a", op.LinkAdd{Name: "v0", Kind: "veth", Peer: "v1"})
+	b.do("a", op.LinkSet{Name: "v0", Netns: pid, NewName: "v9", MTU: 1400, Up: &up})
+	s, err := b.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := s.Node("b").Link("v9"); l == nil || !l.Up || l.MTU != 1400 {
+		t.Errorf("in b: %+v", l)
+	}
+	if s.Node("a").Link("v0") != nil {
+		t.Error("it is still in a")
+	}
+}
+
 // What somebody does with the machine's own tools is seen like any other
 // change, and a running command ends with its context.
 func TestObserved(t *testing.T) {

@@ -93,7 +93,7 @@ func inodeOf(path string) (uint64, error) {
 }
 
 // baseline are settings every node begins with. A new namespace inherits IPv4's
-// from the machine's first one (inet_init_net, net/ipv4/devinet.c): what a
+// from the machine's first one (devinet_init_net, net/ipv4/devinet.c): what a
 // Docker on the machine switched on would be on in the lesson. IPv6 is off, so
 // that its neighbour discovery does not clutter the captures.
 var baseline = [][2]string{
