@@ -46,7 +46,7 @@ run: needs build ## build, start the lessons, print the address to open (ARGS="-
 	@./vethlab serve $(ARGS)
 
 .PHONY: build
-build: ## build ./vethlab, one static binary
+build: go ## build ./vethlab, one static binary
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o vethlab ./cmd/vethlab
 
 .PHONY: test
@@ -104,6 +104,11 @@ fmt: ## format the Go code
 .PHONY: clean
 clean: ## remove what was built, fetched and kept from tests
 	@rm -rf vethlab .cache .artefacts
+
+# From 1.21 on, Go fetches the version that go.mod names; an older one cannot read go.mod.
+.PHONY: go
+go:
+	@go version | awk '{ split(substr($$3, 3), v, "."); exit v[1] == 1 && v[2] < 21 }' || { echo "vethlab is built with Go 1.21 or later; this is $$(go version)"; exit 1; }
 
 .PHONY: needs
 needs:
