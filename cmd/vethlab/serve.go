@@ -37,7 +37,7 @@ func serveCommand(args []string) int {
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("vethlab serve", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard)
 	listen := flags.String("listen", "127.0.0.1:8642", "`ADDRESS:PORT` to serve on")
 	backend := flags.String("backend", "auto", "where labs run: auto, sim or `kernel`; auto serves the lessons' text even where the kernel part cannot run")
 	open := flags.Bool("open", false, "open the page in a browser (xdg-open)")
@@ -51,19 +51,18 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		hosts = append(hosts, name)
 		return nil
 	})
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "usage: vethlab serve [flags]\n\nServes the lessons to a browser. Each browser gets a lab of its own; root is not needed.\n\n")
-		flags.PrintDefaults()
-	}
 	fail := func(status int, format string, args ...any) int {
 		fmt.Fprintf(stderr, "vethlab serve: "+format+"\n", args...)
 		return status
 	}
 	switch err := flags.Parse(args); {
 	case err == flag.ErrHelp:
+		fmt.Fprint(stdout, "usage: vethlab serve [flags]\n\nServes the lessons to a browser. Each browser gets a lab of its own; root is not needed.\n\n")
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
 		return 0
 	case err != nil:
-		return 2
+		return fail(2, "%v; see vethlab serve --help", err)
 	case flags.NArg() > 0:
 		return fail(2, "unexpected argument %q; see vethlab serve --help", flags.Arg(0))
 	case *maxLabs < 1 || *idle <= 0:

@@ -29,7 +29,7 @@ func TestCommandNames(t *testing.T) {
 		{nil, 2, "", "vethlab serve"},
 		{[]string{"help"}, 0, "Begin with: vethlab serve --open", ""},
 		{[]string{"--help"}, 0, "vethlab doctor [--json]", ""},
-		{[]string{"help", "serve"}, 0, "", "usage: vethlab serve"},
+		{[]string{"help", "serve"}, 0, "usage: vethlab serve", ""},
 		{[]string{"version"}, 0, "vethlab ", ""},
 		{[]string{"--version"}, 0, "vethlab ", ""},
 		{[]string{"version", "x"}, 2, "", "takes no arguments"},
