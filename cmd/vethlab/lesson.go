@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,7 +19,6 @@ import (
 
 	"vethlab/lessons"
 	"vethlab/sim/state"
-	"vethlab/sim/trace"
 )
 
 const lessonUsage = `usage: vethlab lesson list
@@ -40,19 +38,16 @@ func lessonCommand(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	c := lessonCmd{ctx: ctx, stdout: os.Stdout, stderr: os.Stderr, open: openKernel}
+	c := lessonCmd{printer: printer{stdout: os.Stdout, stderr: os.Stderr}, ctx: ctx, open: openKernel}
 	c.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
 	return c.run(args)
 }
 
 type lessonCmd struct {
-	ctx            context.Context
-	stdout, stderr io.Writer
-	open           lessons.Opener
-	colour         bool
-
+	printer
+	ctx  context.Context
+	open lessons.Opener
 	lang string
-	json bool
 }
 
 func (c *lessonCmd) run(args []string) int {
@@ -224,7 +219,7 @@ func (c *lessonCmd) play(l *lessons.Lesson) int {
 		last = out.Snapshot
 	}
 	if c.json {
-		c.event(map[string]any{"event": "state", "backend": "kernel", "snapshot": last})
+		c.event(stateEvent{"state", "kernel", last})
 	} else {
 		fmt.Fprintf(c.stdout, "%s\n", c.paint(bold, fmt.Sprintf("%d of %d steps did what they promise.", right, len(l.Steps))))
 	}
@@ -232,28 +227,6 @@ func (c *lessonCmd) play(l *lessons.Lesson) int {
 		return 1
 	}
 	return 0
-}
-
-// The colours of a terminal (ECMA-48, Select Graphic Rendition).
-const (
-	bold  = "1"
-	dim   = "2"
-	red   = "31"
-	green = "32"
-	blue  = "34"
-)
-
-func (c *lessonCmd) paint(sgr, s string) string {
-	if !c.colour {
-		return s
-	}
-	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
-}
-
-func (c *lessonCmd) event(v any) {
-	enc := json.NewEncoder(c.stdout)
-	enc.SetEscapeHTML(false)
-	enc.Encode(v)
 }
 
 func (c *lessonCmd) title(l *lessons.Lesson) {
@@ -272,31 +245,9 @@ func (c *lessonCmd) stepTitle(n int, s *lessons.Step) {
 	fmt.Fprintf(c.stdout, "%s\n\n", c.paint(bold+";"+blue, fmt.Sprintf("%d. %s", n, s.Title[c.lang])))
 }
 
-// lessonRan is a command of a lesson in JSON: what `vethlab shell --json`
-// prints, and the step it belongs to.
-type lessonRan struct {
-	Event  string `json:"event"`
-	Step   string `json:"step"`
-	Node   string `json:"node"`
-	Text   string `json:"text"`
-	Status int    `json:"status"`
-	Stdout string `json:"stdout"`
-	Stderr string `json:"stderr"`
-}
-
-type lessonTrace struct {
-	Event   string      `json:"event"`
-	Backend string      `json:"backend"`
-	Step    string      `json:"step"`
-	Trace   trace.Trace `json:"trace"`
-}
-
 func (c *lessonCmd) command(s *lessons.Step, r lessons.Ran) {
 	if c.json {
-		c.event(lessonRan{"command", s.ID, r.Node, r.Text, r.Status, r.Stdout, r.Stderr})
-		for _, t := range r.Traces {
-			c.event(lessonTrace{"trace", "kernel", s.ID, t})
-		}
+		c.ranEvents(s.ID, r.Line, r.Outcome)
 		return
 	}
 	fmt.Fprintf(c.stdout, "  %s %s\n", c.paint(green, r.Node+"#"), c.paint(bold, r.Text))

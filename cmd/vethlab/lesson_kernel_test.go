@@ -237,7 +237,7 @@ func TestLessonScript(t *testing.T) {
 		t.Skip("the script needs root")
 	}
 	var script bytes.Buffer
-	c := lessonCmd{ctx: t.Context(), stdout: &script, stderr: os.Stderr}
+	c := lessonCmd{printer: printer{stdout: &script, stderr: os.Stderr}, ctx: t.Context()}
 	if status := c.run([]string{"script", "bridge-by-hand", "--lang", "zh-CN"}); status != 0 {
 		t.Fatalf("lesson script: status %d", status)
 	}
@@ -310,7 +310,7 @@ func TestLessonScriptStopped(t *testing.T) {
 		t.Skip("the script needs root")
 	}
 	var script bytes.Buffer
-	c := lessonCmd{ctx: t.Context(), stdout: &script, stderr: os.Stderr}
+	c := lessonCmd{printer: printer{stdout: &script, stderr: os.Stderr}, ctx: t.Context()}
 	if status := c.run([]string{"script", "bridge-by-hand"}); status != 0 {
 		t.Fatalf("lesson script: status %d", status)
 	}

@@ -20,7 +20,7 @@ import (
 func lesson(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	c := lessonCmd{ctx: t.Context(), stdout: &out, stderr: &errs, open: func(context.Context, op.World) (lessons.Backend, error) {
+	c := lessonCmd{printer: printer{stdout: &out, stderr: &errs}, ctx: t.Context(), open: func(context.Context, op.World) (lessons.Backend, error) {
 		return nil, errors.New("no kernel today")
 	}}
 	status = c.run(args)
@@ -109,7 +109,7 @@ func TestLessonRunStatus(t *testing.T) {
 	}}}
 	play := func(asJSON bool, lab quietLab) (int, string) {
 		var out bytes.Buffer
-		c := lessonCmd{ctx: t.Context(), stdout: &out, stderr: &out, lang: "en", json: asJSON,
+		c := lessonCmd{printer: printer{stdout: &out, stderr: &out, json: asJSON}, ctx: t.Context(), lang: "en",
 			open: func(context.Context, op.World) (lessons.Backend, error) { return lab, nil }}
 		return c.play(l), out.String()
 	}

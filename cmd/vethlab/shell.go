@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,8 +16,6 @@ import (
 	"golang.org/x/term"
 
 	"vethlab/lessons"
-	"vethlab/sim/state"
-	"vethlab/sim/trace"
 )
 
 const shellUsage = `usage: vethlab shell [--backend kernel] [--world NAME] [--json] [FILE]
@@ -55,19 +52,17 @@ A namespace that "ip netns add NAME" makes is a node of that name.
 
 // shellCommand is `vethlab shell`.
 func shellCommand(args []string) int {
-	c := shellCmd{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, open: openKernel}
+	c := shellCmd{printer: printer{stdout: os.Stdout, stderr: os.Stderr}, stdin: os.Stdin, open: openKernel}
 	c.terminal = term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
 	c.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
 	return c.run(args)
 }
 
 type shellCmd struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	open           lessons.Opener
-	terminal       bool // a person types
-	colour         bool
-	json           bool
+	printer
+	stdin    io.Reader
+	open     lessons.Opener
+	terminal bool // a person types
 }
 
 func (c *shellCmd) run(args []string) int {
@@ -163,41 +158,10 @@ func (c *shellCmd) run(args []string) int {
 	return 0
 }
 
-// What --json prints, one a line.
-type (
-	commandEvent struct {
-		Event  string `json:"event"` // command
-		Node   string `json:"node"`
-		Text   string `json:"text"`
-		Status int    `json:"status"`
-		Stdout string `json:"stdout"`
-		Stderr string `json:"stderr"`
-	}
-	traceEvent struct {
-		Event   string      `json:"event"` // trace
-		Backend string      `json:"backend"`
-		Trace   trace.Trace `json:"trace"`
-	}
-	stateEvent struct {
-		Event    string          `json:"event"` // state
-		Backend  string          `json:"backend"`
-		Snapshot *state.Snapshot `json:"snapshot"`
-	}
-)
-
-func (c *shellCmd) event(v any) {
-	enc := json.NewEncoder(c.stdout)
-	enc.SetEscapeHTML(false)
-	enc.Encode(v)
-}
-
 // print shows what a line came to.
 func (c *shellCmd) print(l lessons.Line, out lessons.Outcome) {
 	if c.json {
-		c.event(commandEvent{"command", l.Node, l.Text, out.Status, out.Stdout, out.Stderr})
-		for _, t := range out.Traces {
-			c.event(traceEvent{"trace", "kernel", t})
-		}
+		c.ranEvents("", l, out)
 		return
 	}
 	for _, text := range []string{out.Stdout, out.Stderr} {
@@ -382,13 +346,6 @@ func (k *keys) Read(p []byte) (int, error) {
 	n := copy(p, k.typed[:i])
 	k.typed = k.typed[n:]
 	return n, nil
-}
-
-func (c *shellCmd) paint(sgr, s string) string {
-	if !c.colour {
-		return s
-	}
-	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
 }
 
 func (c *shellCmd) fail(status int, format string, args ...any) int {

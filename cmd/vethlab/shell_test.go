@@ -17,7 +17,7 @@ import (
 func runShell(t *testing.T, labs *labtest.Labs, stdin string, terminal bool, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	c := shellCmd{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, open: labs.Open, terminal: terminal}
+	c := shellCmd{printer: printer{stdout: &out, stderr: &errs}, stdin: strings.NewReader(stdin), open: labs.Open, terminal: terminal}
 	status = c.run(args)
 	for _, l := range labs.Made() {
 		if !l.Closed() {
@@ -115,7 +115,7 @@ func TestShellRefusals(t *testing.T) {
 func TestShellLabLost(t *testing.T) {
 	labs := &labtest.Labs{}
 	var out, errs bytes.Buffer
-	c := shellCmd{stdin: strings.NewReader("host# ip netns add ns1\nhost# sleep 1000\n"), stdout: &out, stderr: &errs, open: labs.Open}
+	c := shellCmd{printer: printer{stdout: &out, stderr: &errs}, stdin: strings.NewReader("host# ip netns add ns1\nhost# sleep 1000\n"), open: labs.Open}
 	done := make(chan int)
 	go func() { done <- c.run(nil) }()
 	for len(labs.Made()) == 0 || !slices.Contains(labs.Last().Done(), "host# sleep 1000") {

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+
+	"vethlab/lessons"
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// printer is where a command prints, for people or as JSON Lines.
+type printer struct {
+	stdout, stderr io.Writer
+	colour         bool // for people, on a terminal
+	json           bool
+}
+
+// The colours of a terminal (ECMA-48, Select Graphic Rendition).
+const (
+	bold  = "1"
+	dim   = "2"
+	red   = "31"
+	green = "32"
+	blue  = "34"
+)
+
+func (p *printer) paint(sgr, s string) string {
+	if !p.colour {
+		return s
+	}
+	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
+}
+
+// What --json prints, one a line. Step is set by `vethlab lesson run` only.
+type (
+	commandEvent struct {
+		Event  string `json:"event"` // command
+		Step   string `json:"step,omitempty"`
+		Node   string `json:"node"`
+		Text   string `json:"text"`
+		Status int    `json:"status"`
+		Stdout string `json:"stdout"`
+		Stderr string `json:"stderr"`
+	}
+	traceEvent struct {
+		Event   string      `json:"event"` // trace
+		Backend string      `json:"backend"`
+		Step    string      `json:"step,omitempty"`
+		Trace   trace.Trace `json:"trace"`
+	}
+	stateEvent struct {
+		Event    string          `json:"event"` // state
+		Backend  string          `json:"backend"`
+		Snapshot *state.Snapshot `json:"snapshot"`
+	}
+)
+
+func (p *printer) event(v any) {
+	enc := json.NewEncoder(p.stdout)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // like every other write to standard output
+}
+
+// ranEvents prints a command that ended and the journeys of its packets.
+func (p *printer) ranEvents(step string, l lessons.Line, out lessons.Outcome) {
+	p.event(commandEvent{"command", step, l.Node, l.Text, out.Status, out.Stdout, out.Stderr})
+	for _, t := range out.Traces {
+		p.event(traceEvent{"trace", "kernel", step, t})
+	}
+}
