@@ -38,32 +38,9 @@ func WriteTraces(w io.Writer, traces []trace.Trace) {
 	}
 }
 
-// WriteTrace writes one journey as a table: a row for each point it passed,
-// with the packet as it came there, and beneath it what changed.
-//
-//	ICMP echo request  172.18.0.8 → 203.0.113.10
-//	  host      rx veth0                                 172.18.0.8 → 203.0.113.10    ttl 64    +12 µs
-//	            PREROUTING   no rule                     172.18.0.8 → 203.0.113.10    ttl 64
-//	            route        default via 10.24.254.1 …   172.18.0.8 → 203.0.113.10    ttl 64
-//	            POSTROUTING  nat rule 1 MASQUERADE       172.18.0.8 → 203.0.113.10    ttl 63
-//	                         └ src 172.18.0.8 → 10.24.254.11  (nat POSTROUTING rule 1: MASQUERADE)
-//	            tx eth0                                  10.24.254.11 → 203.0.113.10  ttl 63    +36 µs
-//	  ✓ delivered to internet
-//
-// What nobody captured or reported, but follows from the state, is marked
-// "(explained)".
-func WriteTrace(w io.Writer, t trace.Trace) {
-	if len(t.Hops) > 0 {
-		writeTrace(w, &t, title(&t, 0))
-	}
-}
-
 func title(t *trace.Trace, n int) string {
 	h := t.First()
-	s := t.Summary
-	if n > 0 {
-		s = fmt.Sprintf("%d  %s", n, s)
-	}
+	s := fmt.Sprintf("%d  %s", n, t.Summary)
 	if h.Src.IsValid() && h.Dst.IsValid() && h.Proto != "arp" {
 		s += "  " + endpoints(h)
 	}
@@ -82,6 +59,20 @@ func way(t *trace.Trace) string {
 	return b.String()
 }
 
+// writeTrace writes one journey as a table: a row for each point it passed,
+// with the packet as it came there, and beneath it what changed.
+//
+//	1  ICMP echo request  172.18.0.8 → 203.0.113.10
+//	  host      rx veth0                                 172.18.0.8 → 203.0.113.10    ttl 64    +12 µs
+//	            PREROUTING   no rule                     172.18.0.8 → 203.0.113.10    ttl 64
+//	            route        default via 10.24.254.1 …   172.18.0.8 → 203.0.113.10    ttl 64
+//	            POSTROUTING  nat rule 1 MASQUERADE       172.18.0.8 → 203.0.113.10    ttl 63
+//	                         └ src 172.18.0.8 → 10.24.254.11  (nat POSTROUTING rule 1: MASQUERADE)
+//	            tx eth0                                  10.24.254.11 → 203.0.113.10  ttl 63    +36 µs
+//	  ✓ delivered to internet
+//
+// What nobody captured or reported, but follows from the state, is marked
+// "(explained)".
 func writeTrace(w io.Writer, t *trace.Trace, title string) {
 	fmt.Fprintln(w, title)
 	var rows [][4]string // node, point, what, packet

@@ -52,8 +52,8 @@ func TestWriteTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	WriteTrace(&b, tr)
-	want := `ICMP echo request  172.18.0.8 → 203.0.113.10
+	WriteTraces(&b, []trace.Trace{tr})
+	want := `1  ICMP echo request  172.18.0.8 → 203.0.113.10
   ns1       tx eth0                                        172.18.0.8 → 203.0.113.10    ttl 64  +0 µs
   host      rx veth0                                       172.18.0.8 → 203.0.113.10    ttl 64  +9 µs
             PREROUTING   no rule                           172.18.0.8 → 203.0.113.10    ttl 64
@@ -95,7 +95,7 @@ func TestWriteTracePorts(t *testing.T) {
 	s := &tr.Hops[0].Steps[4]
 	s.Before.SrcPort, s.After.SrcPort, s.Before.DstPort, s.After.DstPort = 4000, 1024, 80, 80
 	var b bytes.Buffer
-	WriteTrace(&b, tr)
+	WriteTraces(&b, []trace.Trace{tr})
 	for _, want := range []string{"172.18.0.8:4000 → 203.0.113.10:80", "└ src 172.18.0.8:4000 → 10.24.254.11:1024  (nat"} {
 		if !bytes.Contains(b.Bytes(), []byte(want)) {
 			t.Errorf("no %q in\n%s", want, b.String())
