@@ -63,6 +63,10 @@ type inside struct {
 }
 
 func runInside() {
+	if err := sandbox.ShieldInit(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	conn := os.NewFile(sandbox.Control, "control")
 	in := &inside{
 		procs: map[int]*process{}, cancels: map[int]context.CancelFunc{}, started: map[int]bool{},

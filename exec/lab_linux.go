@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vethlab/exec/sandbox"
@@ -24,13 +25,20 @@ type Lab struct {
 	waiting map[int]chan response
 	watch   []func(op.Event)
 	lost    string // why the lab died; empty while it lives
-	closed  bool
+	closed  atomic.Bool
 	gone    chan struct{} // closed when lost is set
 }
 
 // cancelGrace is how long an operation that was given up may take to say what
 // it did until then.
 const cancelGrace = 2 * time.Second
+
+// maxMessage bounds what a sandbox may say at once, in bytes: it is not to be
+// trusted with the server's memory.
+const maxMessage = 32 << 20
+
+// writeTimeout bounds how long a sandbox may leave what it is told unread.
+const writeTimeout = 10 * time.Second
 
 // openTimeout bounds how long a world may take to be furnished.
 const openTimeout = 30 * time.Second
@@ -48,8 +56,7 @@ func (o Options) Open(ctx context.Context, w op.World) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{proc: proc, enc: json.NewEncoder(proc.Conn), waiting: map[int]chan response{}, gone: make(chan struct{})}
-	go l.receive()
+	l := newLab(proc)
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if _, err := l.call(ctx, request{Method: "open", V: wireVersion, World: world}); err != nil {
@@ -57,6 +64,12 @@ func (o Options) Open(ctx context.Context, w op.World) (*Lab, error) {
 		return nil, fmt.Errorf("make the world %s: %w", w.Name, err)
 	}
 	return l, nil
+}
+
+func newLab(proc *sandbox.Process) *Lab {
+	l := &Lab{proc: proc, enc: json.NewEncoder(proc.Conn), waiting: map[int]chan response{}, gone: make(chan struct{})}
+	go l.receive()
+	return l
 }
 
 // Pid is the process of the sandbox's init on the machine.
@@ -92,9 +105,7 @@ func (l *Lab) Watch(fn func(op.Event)) {
 
 // Close ends the lab with everything in it.
 func (l *Lab) Close() error {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
+	l.closed.Store(true)
 	l.proc.Kill()
 	return nil
 }
@@ -114,11 +125,8 @@ func (l *Lab) call(ctx context.Context, r request) (response, error) {
 	l.next++
 	r.ID = l.next
 	l.waiting[r.ID] = ch
-	err := l.enc.Encode(r)
+	l.say(r)
 	l.mu.Unlock()
-	if err != nil {
-		<-l.gone // the other end is closed: receive is about to find out why
-	}
 	select {
 	case resp := <-ch:
 		return resp, answerError(resp)
@@ -132,7 +140,7 @@ func (l *Lab) call(ctx context.Context, r request) (response, error) {
 	case <-ctx.Done():
 		l.mu.Lock()
 		if l.lost == "" {
-			_ = l.enc.Encode(request{Method: "cancel", Of: r.ID})
+			l.say(request{Method: "cancel", Of: r.ID})
 		}
 		l.mu.Unlock()
 		select { // what was done until now, if it comes soon
@@ -148,6 +156,15 @@ func (l *Lab) call(ctx context.Context, r request) (response, error) {
 	}
 }
 
+// say wants mu. A sandbox that takes nothing in is of no use: then receive finds
+// the connection closed.
+func (l *Lab) say(r request) {
+	_ = l.proc.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // closed: Encode says so
+	if err := l.enc.Encode(r); err != nil {
+		_ = l.proc.Conn.Close()
+	}
+}
+
 func answerError(r response) error {
 	if r.Err != "" {
 		return errors.New(r.Err)
@@ -157,10 +174,15 @@ func answerError(r response) error {
 
 // receive reads what the sandbox says until it dies.
 func (l *Lab) receive() {
-	dec := json.NewDecoder(l.proc.Conn)
+	in := &io.LimitedReader{R: l.proc.Conn}
+	dec := json.NewDecoder(in)
 	for {
 		var r response
+		in.N = maxMessage
 		err := dec.Decode(&r)
+		if in.N == 0 {
+			err = fmt.Errorf("it said more than %d MiB at once", maxMessage>>20)
+		}
 		if err != nil {
 			l.die(err)
 			return
@@ -188,11 +210,12 @@ func (l *Lab) die(err error) {
 		why += " (" + err.Error() + ")"
 	}
 	l.mu.Lock()
-	if l.closed {
+	closed := l.closed.Load()
+	if closed {
 		why = "it was closed"
 	}
 	l.lost = why
-	watch, closed := l.watch, l.closed
+	watch := l.watch
 	l.mu.Unlock()
 	close(l.gone)
 	if !closed {

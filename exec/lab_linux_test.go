@@ -16,6 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	registerHostile()
 	Init()
 	os.Exit(m.Run())
 }
@@ -167,6 +168,7 @@ func TestBridged(t *testing.T) {
 // cannot give themselves more.
 func TestConfined(t *testing.T) {
 	b := open(t)
+	b.do("a", op.HTTPServe{Port: 8000})
 	for script, want := range map[string]string{
 		"echo x > /usr/bin/vethlab-was-here":          "Read-only file system",
 		"cat /etc/shadow":                             "No such file",
@@ -175,13 +177,23 @@ func TestConfined(t *testing.T) {
 		"echo 9 > /proc/sys/user/max_user_namespaces": "Permission denied",
 		"mknod /tmp/disk b 8 0":                       "not permitted",
 		"mount -o remount,bind,rw /usr; touch /usr/x": "denied",
-		"dmesg":                                            "not permitted",
-		"echo 1 > /proc/sys/kernel/panic":                  "Permission denied",
-		"head -c 100M /dev/zero > /tmp/full":               "o space left",
-		"bash -c 'ulimit -u 100000'":                       "not permitted",
-		"python3 -c 'import socket; socket.socket(40, 1)'": "not supported", // AF_VSOCK
-		"nsenter --net=/proc/1/ns/net true":                "",              // limbo: empty, and its own
-		"kill -9 1":                                        "",
+		"dmesg":                                             "not permitted",
+		"echo 1 > /proc/sys/kernel/panic":                   "Permission denied",
+		"head -c 100M /dev/zero > /tmp/full":                "o space left",
+		"bash -c 'ulimit -u 100000'":                        "not permitted",
+		"python3 -c 'import socket; socket.socket(40, 1)'":  "not supported", // AF_VSOCK
+		"nsenter --net=/proc/1/ns/net true":                 "Permission denied",
+		"ls -l /proc/1/exe":                                 "Permission denied",
+		"cat /proc/1/maps":                                  "Permission denied",
+		"unshare --cgroup true":                             "No space left on device",
+		"mount -t cgroup2 cgroup2 /tmp":                     "permission denied",
+		"mount -t cgroup -o memory cgroup /tmp":             "permission denied",
+		"chmod 0 /proc/$(pgrep python3)/exe":                "changing permissions of",
+		"python3 -c 'import socket; socket.socketpair(30)'": "not supported", // AF_TIPC
+		"python3 -c 'import ctypes; exit(ctypes.CDLL(None).ptrace(16, 1, 0, 0) + 1)'":                      "",
+		"python3 -c 'import ctypes, os; exit(ctypes.CDLL(None).syscall(438, os.pidfd_open(1), 3, 0) + 1)'": "", // pidfd_getfd
+		"cat /proc/self/uid_map | tr -s ' ' | cut -d' ' -f4":                                               "1\n",
+		"kill -9 1": "",
 		"test \"$(ls /sys/class/net | tr '\\n' ' ')\" = 'eth0 lo ' || ls /sys/class/net": "",
 	} {
 		r := b.try("a", sh(script))

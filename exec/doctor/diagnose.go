@@ -103,7 +103,7 @@ var modules = map[string]string{
 
 // namespaces explains a refused clone, uid map or unshare.
 func (m machine) namespaces(r result) diagnosis {
-	kinds := map[string][]string{"userns": {"user"}, "uidmap": {"user"}, "netns": {"net"}, "namespaces": {"mnt", "pid", "ipc", "uts", "cgroup"}}[r.ID]
+	kinds := map[string][]string{"userns": {"user"}, "uidmap": {"user"}, "netns": {"net"}, "namespaces": {"mnt", "pid", "ipc", "uts"}}[r.ID]
 	switch {
 	case r.Errno == syscall.ENOSPC || r.Errno == syscall.EUSERS:
 		for _, k := range kinds {

@@ -96,7 +96,7 @@ const (
 var checks = []check{
 	{"userns", "user namespace", true, "", noLab, "parent"},
 	{"uidmap", "uid map", true, "userns", noLab, "parent"},
-	{"namespaces", "mount, pid, ipc, uts and cgroup namespaces", true, "uidmap", noLab, "parent"},
+	{"namespaces", "mount, pid, ipc and uts namespaces", true, "uidmap", noLab, "parent"},
 	{"mount-tmpfs", "mount tmpfs", true, "namespaces", noLab, "child"},
 	{"mount-proc", "mount proc", true, "mount-tmpfs", noLab, "child"},
 	{"mount-bind", "bind mount", true, "mount-tmpfs", "a namespace cannot be given a name: `ip netns add` fails", "child"},

@@ -174,7 +174,7 @@ func (real) machine() machine {
 		AppArmorUserns: setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
 		LacksUID:       os.Geteuid() == 0 && !mapped(sandbox.FirstUID),
 	}
-	for _, k := range []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"} {
+	for _, k := range []string{"user", "mnt", "pid", "net", "ipc", "uts"} {
 		m.MaxNS[k] = setting("/proc/sys/user/max_" + k + "_namespaces")
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/bpf" // assembles the seccomp filter; BSD-3
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx" // makes a system call in every thread, with and without cgo; BSD-3
 )
 
 // harden takes from the calling thread, and so from all that it execs and starts,
@@ -29,7 +30,7 @@ func harden() error {
 		}
 	}
 	// No user namespace within: most holes of the last years began with one.
-	for name, most := range map[string]string{"max_user_namespaces": "0", "max_net_namespaces": "200", "max_mnt_namespaces": "200"} {
+	for name, most := range map[string]string{"max_user_namespaces": "0", "max_cgroup_namespaces": "0", "max_net_namespaces": "200", "max_mnt_namespaces": "200"} {
 		if err := os.WriteFile("/proc/sys/user/"+name, []byte(most), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -98,7 +99,8 @@ func filter() ([]bpf.RawInstruction, error) {
 		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: unix.MS_REMOUNT, SkipTrue: 1},
 		eperm,
 		pass,
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKETPAIR, SkipTrue: 1},
 		pass,
 		bpf.LoadAbsolute{Off: offArg0, Size: 4},
 	)
@@ -145,5 +147,16 @@ func LimitTool() error {
 	if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 		return fmt.Errorf("setrlimit: %w", err)
 	}
-	return unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
+	return unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
+}
+
+// ShieldInit makes the calling process, a sandbox's init, one that nothing it
+// starts can trace, read, or take file descriptors of: it holds a capability
+// that its children lose (ptrace(2), "Ptrace access mode checking"). Without it
+// a lab could speak to the server in init's name, and outlive it.
+func ShieldInit() error {
+	if _, _, errno := psx.Syscall3(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, unix.CAP_SYS_PTRACE, 0); errno != 0 {
+		return fmt.Errorf("drop CAP_SYS_PTRACE: %w", errno)
+	}
+	return nil
 }

@@ -45,6 +45,8 @@ func makeRoot(iptables string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
+	exe := findProgram()
+	defer unix.Close(exe)
 	// Any directory will do to build on; what was there is out of sight from now.
 	const root = "/tmp"
 	if err := unix.Mount("lab", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=64m,nr_inodes=16k"); err != nil {
@@ -67,6 +69,9 @@ func makeRoot(iptables string) error {
 		if err := show("/etc/"+name, root+"/etc/"+name, true); err != nil {
 			return err
 		}
+	}
+	if err := showProgram(exe, root+program); err != nil {
+		return err
 	}
 	if err := alternatives(root+"/etc/alternatives", iptables); err != nil {
 		return err
@@ -139,7 +144,12 @@ func show(src, dst string, readonly bool) error {
 			return os.Symlink(to, dst)
 		}
 	}
-	if info.IsDir() {
+	return bind(src, dst, info.IsDir(), readonly)
+}
+
+// bind mounts a file or directory at dst.
+func bind(src, dst string, dir, readonly bool) (err error) {
+	if dir {
 		err = os.MkdirAll(dst, 0o755)
 	} else {
 		err = os.WriteFile(dst, nil, 0o644)
@@ -161,6 +171,52 @@ func show(src, dst string, readonly bool) error {
 		return fmt.Errorf("make %s read-only: %w", src, err)
 	}
 	return nil
+}
+
+// program is what a sandbox runs this program from.
+const program = "/machines/.vethlab"
+
+// findProgram opens this program by its name, if that is still its name. A file
+// descriptor of it stays good when the sandbox's root covers /tmp.
+func findProgram() int {
+	path, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return -1
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	var running, named unix.Stat_t
+	if unix.Stat("/proc/self/exe", &running) == nil && unix.Fstat(fd, &named) == nil &&
+		named.Dev == running.Dev && named.Ino == running.Ino {
+		return fd
+	}
+	unix.Close(fd)
+	return -1
+}
+
+// showProgram makes this program visible at dst, read-only. Run as
+// /proc/self/exe it would be a file on the machine's own mount, which a lab
+// reaches through /proc/PID/exe; and where the learner's root is the person who
+// owns the file, it could chmod it or, once nobody runs it, write to it.
+//
+// Where the file cannot be found by name any more (it was replaced, or stands
+// behind a directory of root's), the sandbox gets a copy, unless it could not
+// change the file anyway.
+func showProgram(exe int, dst string) error {
+	if exe >= 0 {
+		return bind(fmt.Sprintf("/proc/self/fd/%d", exe), dst, false, true)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/exe", &st); err != nil || st.Uid != 0 { // not the learner's root's
+		return err
+	}
+	data, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(dst, data, 0o555)
 }
 
 // alternatives copies the machine's /etc/alternatives (update-alternatives(1)),

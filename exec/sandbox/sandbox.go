@@ -1,6 +1,5 @@
 // Package sandbox gives a lab a place of its own: a process in new user, mount,
-// pid, network, uts, ipc and cgroup namespaces, with a root directory that
-// shows the machine's programs read-only and nothing else of the machine.
+// pid, network, uts and ipc namespaces, with a root directory that shows the machine's programs read-only and nothing else of the machine.
 //
 //	server ──re-executes itself──▶ init of the sandbox (pid 1, "root" inside)
 //	   │                              ├── built-in servers, ping, curl, tools
@@ -15,9 +14,9 @@
 // PR_SET_PDEATHSIG.
 package sandbox
 
-// FirstUID is what uid 0 of a sandbox is on the machine when root serves: far
-// from people, services and the ranges of systemd and /etc/subuid.
-const FirstUID = 1_900_000_000
+// When root serves, uid 0 of a sandbox is one of these on the machine: far from
+// people, services and the ranges of systemd and /etc/subuid.
+const FirstUID, UIDs = 1_900_000_000, 65536
 
 // Control is the file descriptor on which a sandbox's init finds its end of
 // the socket pair.

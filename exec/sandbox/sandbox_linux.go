@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix" // the system calls the standard library leaves out; BSD-3
@@ -50,6 +51,7 @@ func Self(role string, args ...string) *osexec.Cmd {
 type Process struct {
 	Conn net.Conn // the socket pair; the sandbox ends when it is closed
 	Pid  int
+	cmd  *osexec.Cmd
 	done chan struct{}
 	err  error
 	tail tail
@@ -77,6 +79,9 @@ func runInit() {
 	}
 	if err == nil {
 		cmd := Self(then)
+		if _, e := os.Stat(program); e == nil {
+			cmd.Path = program
+		}
 		err = unix.Exec(cmd.Path, os.Args, cmd.Env)
 	}
 	fmt.Fprintln(os.Stderr, err)
@@ -111,7 +116,7 @@ func Start(role, iptables string) (*Process, error) {
 		conn.Close()
 		return nil, fmt.Errorf("new namespaces: %w", err)
 	}
-	p.Pid = cmd.Process.Pid
+	p.Pid, p.cmd = cmd.Process.Pid, cmd
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)
@@ -119,8 +124,17 @@ func Start(role, iptables string) (*Process, error) {
 	return p, nil
 }
 
-// Namespaces returns the attributes of a process that begins in seven
+var uids atomic.Uint32 // how many sandboxes there were
+
+// Namespaces returns the attributes of a process that begins in six
 // namespaces of its own and is root there.
+//
+// A cgroup namespace is not among them: its root may mount the control groups,
+// and where the server's own belongs to the user who serves (systemd --user) it
+// could freeze or kill the server, and leave directories behind.
+//
+// When root serves, each sandbox is a uid of its own, and has no other: limits
+// that the kernel counts by uid are then one lab's, too.
 //
 // The network namespace made here is nobody's: it exists before the uid map is
 // written, so that /proc/net in it belongs to the machine's root. Nodes are
@@ -128,14 +142,15 @@ func Start(role, iptables string) (*Process, error) {
 func Namespaces() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
-			unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP,
+			unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Setsid:     true, // no terminal of the machine's to write into (TIOCSTI)
 		Pdeathsig:  syscall.SIGKILL,
 		Credential: &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: os.Getuid() != 0},
 	}
 	if os.Getuid() == 0 {
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: FirstUID, Size: 65536}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: FirstUID, Size: 65536}}
+		uid := FirstUID + int(uids.Add(1)-1)%UIDs
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
 		attr.GidMappingsEnableSetgroups = true
 	} else {
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
@@ -190,7 +205,7 @@ func (p *Process) Why() string {
 // to take the namespaces back, which it does by itself in the background.
 func (p *Process) Kill() {
 	p.Conn.Close()
-	_ = unix.Kill(p.Pid, unix.SIGKILL) // ESRCH: it has died already
+	_ = p.cmd.Process.Kill() // os.ErrProcessDone: it has died already, and Pid may be another's now
 	<-p.done
 }
 
