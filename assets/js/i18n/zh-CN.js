@@ -182,7 +182,7 @@ export default {
   'packets.none': '还没有看到数据包。任何节点的任何接口上有数据包经过，都会立即出现在这里。',
   'packets.kept': '共 {seen} 次，只保留最新 {n} 次。',
   'packet.pick': '查看第 {n} 次所见的包头',
-  'col.time': '时间',
+  'col.time': '时间（秒）',
   'col.node': '节点',
   'col.dev': '接口',
   'col.dir': '方向',

@@ -182,7 +182,7 @@ export default {
   'packets.none': '還沒有看到封包。任何節點的任何介面上有封包經過，都會立即出現在這裡。',
   'packets.kept': '共 {seen} 次，只保留最新 {n} 次。',
   'packet.pick': '查看第 {n} 次所見的標頭',
-  'col.time': '時間',
+  'col.time': '時間（秒）',
   'col.node': '節點',
   'col.dev': '介面',
   'col.dir': '方向',

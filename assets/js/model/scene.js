@@ -112,7 +112,7 @@ export function layout(snapshot, size, held = new Map()) {
   for (const [i, l] of bridges.entries()) {
     scene.bars.push({
       key: `${mid}|${l.name}`, node: mid, name: l.name, up: l.up, addrs: bare(l),
-      x: hostL + 32 + i * 130, y: barT, w: 34, h: barB - barT,
+      x: hostL + 50 + i * 130, y: barT, w: 34, h: barB - barT,
     });
   }
 

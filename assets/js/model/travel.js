@@ -54,7 +54,8 @@ export function spot(scene, list, i) {
   const b = list[i];
   if (!b) return { x: 0, y: 0 };
   const at = gate(scene, gateOf(scene, list, i));
-  if (at) return at.shape === 'tiny' || at.shape === 'none' ? centre(at) : { x: at.x + at.w / 2, y: at.y };
+  if (at?.shape === 'tiny' || at?.shape === 'none') return centre(at);
+  if (at) return { x: at.h < 40 ? at.x + 8 : at.x + at.w / 2, y: at.y }; // a low box is full of its words: at its corner
   const dev = b.step.dev;
   const bar = scene.bars.find((bar) => bar.node === b.node && bar.name === dev);
   if (bar && b.step.point !== 'bridge') return { x: bar.x + bar.w / 2, y: bar.y };

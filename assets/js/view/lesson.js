@@ -42,7 +42,7 @@ export function LessonColumn() {
         <${Checks} run=${run} />
       </div>`}
     </div>
-    ${more && html`<button type="button" class="more" tabindex="-1" aria-hidden="true" onClick=${() => box.current?.scrollBy({ top: box.current.clientHeight - 60, behavior: 'smooth' })}>↓ ${t('more')}</button>`}
+    ${more && html`<button type="button" class="more" tabindex="-1" aria-hidden="true" onClick=${() => box.current?.scrollBy({ top: box.current.clientHeight - 60, behavior: 'smooth' })}><span>↓ ${t('more')}</span></button>`}
     <${Actions} />
     ${canRun(s) && html`<p class="seed">${t('seed.before')} <${Kbd} k="T" /> ${t('seed.after')}</p>`}
   </section>`;
@@ -57,7 +57,7 @@ function useMore(box, on) {
   useEffect(() => {
     const el = box.current;
     if (!el) return;
-    const look = () => set(el.scrollHeight - el.scrollTop - el.clientHeight > 24);
+    const look = () => set(el.scrollHeight - el.scrollTop - el.clientHeight > 40);
     look();
     const seen = new ResizeObserver(look);
     for (const part of [el, ...el.children]) seen.observe(part);

@@ -234,7 +234,6 @@ function PortView({ port, ghost }) {
   const { s } = usePage();
   const colour = s.colours.get(port.addrs[0]?.split('/')[0] ?? '') ?? 'none';
   const cls = `port ${port.shape === 'chip' ? 'chip' : 'plug'} ${port.live ? 'live' : ''} ${port.up ? '' : 'down'} ${ghost ? 'leaving' : ''} c-${colour}`;
-  const label = port.up ? port.dev : `${port.dev} · down`;
   if (port.shape === 'chip') {
     const out = port.side === 'right';
     return html`<g class=${cls} style=${place(port)}>
@@ -247,7 +246,8 @@ function PortView({ port, ghost }) {
   }
   return html`<g class=${cls} style=${place(port)}>
     <circle r="5" />
-    <text class="sub" x=${port.lx - port.x} y=${port.ly - port.y} text-anchor=${port.anchor}>${label}</text>
+    <text class="sub" x=${port.lx - port.x} y=${port.ly - port.y} text-anchor=${port.anchor}>${port.dev}</text>
+    ${!port.up && html`<text class="dim" x=${port.lx - port.x} y=${port.ly < port.y ? 16 : port.ly - port.y + 13} text-anchor=${port.anchor}>down</text>`}
   </g>`;
 }
 

@@ -1,7 +1,7 @@
 // The lab as tables: packets, headers, rules, connections, neighbours, links.
 
 import { html, useLayoutEffect, useRef, useState } from '../../vendor/htm-preact.js';
-import { actedRules, endpoint, span } from '../model/journey.js';
+import { actedRules, endpoint } from '../model/journey.js';
 import { currentBeats, currentTrace, keep, shownNode, shownPacket } from '../model/state.js';
 import { usePage } from './context.js';
 import { Address, Coloured } from './text.js';
@@ -55,7 +55,7 @@ export function Packets() {
     <table class="data packets" aria-rowcount=${list.length + 1}><caption class="sr">${t('tab.packets')}</caption>
       <thead><tr>${['time', 'node', 'dev', 'dir', 'what', 'ends', 'ttl', 'payload'].map((k) => html`<th key=${k} scope="col">${t(`col.${k}`)}</th>`)}</tr></thead>
       <tbody>${spacer(from)}${list.slice(from, to).map((p, i) => html`<tr key=${p.seq} aria-rowindex=${from + i + 2} class=${`${p.seq === s.packet ? 'sel' : ''} ${p.trace && p.trace === s.trace ? 'mine' : ''}`} onClick=${() => c.packet(p.seq)}>
-        <td class="num"><button type="button" class="pick" aria-pressed=${String(p.seq === s.packet)} aria-label=${`${span(Math.max(0, p.at - begin))}: ${t('packet.pick', { n: p.seq })}`}>${span(Math.max(0, p.at - begin))}</button></td>
+        <td class="num"><button type="button" class="pick" aria-pressed=${String(p.seq === s.packet)} aria-label=${`${seconds(p.at - begin)}: ${t('packet.pick', { n: p.seq })}`}>${seconds(p.at - begin)}</button></td>
         <td>${p.node}</td><td>${p.dev}</td><td>${p.out ? `${t('dir.out')} ↗` : `${t('dir.in')} ↘`}</td><td>${p.summary}</td>
         <td><${Ends} h=${p.header} /></td><td class="num">${p.header.ttl ?? ''}</td><td class="payload">${p.payload ?? ''}</td></tr>`)}${spacer(list.length - to)}</tbody>
     </table>
@@ -64,6 +64,9 @@ export function Packets() {
     ${s.dropped > 0 && html`<p class="hint warn">${t('packets.dropped', { n: s.dropped })}</p>`}
   </div>`;
 }
+
+/** Nanoseconds as seconds, to the microsecond. @param {number} ns */
+const seconds = (ns) => (Math.max(0, ns) / 1e9).toFixed(6);
 
 /** @param {{ h: Header }} props */
 function Ends({ h }) {
