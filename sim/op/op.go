@@ -293,40 +293,53 @@ func Probe(o Op) bool {
 	return false
 }
 
-// reader reports whether a tool's command line only lists. A command it does
-// not know is taken to change something.
+// reader reports whether a tool's command line only lists. What it does not
+// know is taken to change something: a listing too many, in a lab that is
+// rebuilt, does no harm.
 func reader(argv []string) bool {
+	args := argv[1:]
 	switch argv[0] {
-	case "ls", "cat", "ss", "arp", "tcpdump", "iptables-save", "ps", "id", "uname", "hostname", "lsns", "readlink", "pwd", "true", "false":
+	case "ls", "cat", "ss", "tcpdump", "iptables-save", "ps", "id", "uname", "hostname", "lsns", "readlink", "pwd", "true", "false":
 		return true
 	case "iptables", "iptables-legacy", "iptables-nft":
-		for _, a := range argv[1:] {
-			if strings.HasPrefix(a, "-L") || a == "-S" || a == "--list" || a == "--list-rules" || a == "-nvL" || a == "-vnL" || a == "-nL" {
-				return true
+		lists := false
+		for _, a := range args {
+			short := ""
+			if strings.HasPrefix(a, "-") {
+				short = strings.TrimLeft(a[1:], "nvxw") // as in -nvL
+			}
+			switch {
+			case strings.HasPrefix(short, "Z") || a == "--zero":
+				return false
+			case strings.HasPrefix(short, "L") || short == "S" || a == "--list" || a == "--list-rules":
+				lists = true
 			}
 		}
+		return lists
 	case "ip", "bridge":
-		var words []string
-		for _, a := range argv[1:] {
-			if !strings.HasPrefix(a, "-") {
-				words = append(words, a)
+		for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+			if !slices.Contains(ipListingFlags, args[0]) {
+				return false // -batch FILE changes; -n NAME hides where the words begin
 			}
+			args = args[1:]
 		}
-		if len(words) < 2 {
+		if len(args) < 2 {
 			return true
 		}
-		switch words[1] {
-		case "show", "list", "lst", "sh", "ls", "l", "get", "s":
+		switch args[1] {
+		case "show", "list", "lst", "sh", "ls", "l", "get":
 			return true
+		case "s":
+			return !strings.HasPrefix("link", args[0]) // there it is short for set
 		}
-		return words[0] == "netns" && (words[1] == "identify" || words[1] == "pids")
+		return args[0] == "netns" && (args[1] == "identify" || args[1] == "pids")
 	case "brctl":
-		return len(argv) > 1 && strings.HasPrefix(argv[1], "show")
+		return len(args) > 0 && strings.HasPrefix(args[0], "show")
 	case "conntrack":
-		return len(argv) > 1 && (argv[1] == "-L" || argv[1] == "--dump" || argv[1] == "-C")
-	case "sysctl":
-		for _, a := range argv[1:] {
-			if a == "-w" || a == "-p" || strings.Contains(a, "=") {
+		return len(args) > 0 && (args[0] == "-L" || args[0] == "--dump" || args[0] == "-C")
+	case "arp", "sysctl":
+		for _, a := range args {
+			if strings.Contains(a, "=") || strings.HasPrefix(a, "-") && strings.Trim(a[1:], "aenv") != "" {
 				return false
 			}
 		}
@@ -334,6 +347,11 @@ func reader(argv []string) bool {
 	}
 	return false
 }
+
+// ipListingFlags are options of ip(8) and bridge(8) that take no value and
+// change only how a listing looks.
+var ipListingFlags = []string{"-4", "-br", "-brief", "-c", "-color", "-d", "-details", "-h", "-human", "-j", "-json",
+	"-N", "-Numeric", "-o", "-oneline", "-p", "-pretty", "-r", "-resolve", "-s", "-ss", "-stats", "-statistics", "-t", "-timestamp"}
 
 func (o NetnsAdd) String() string { return "ip netns add " + quote(o.Name) }
 func (o NetnsDel) String() string { return "ip netns del " + quote(o.Name) }

@@ -80,6 +80,9 @@ func TestProbe(t *testing.T) {
 		"ls /run/netns": true, "ip link": true, "ip -br addr show": true, "ip route get 1.1.1.1": true, "iptables -L -nv": true,
 		"iptables -t nat -S": true, "conntrack -L": true, "sysctl net.ipv4.ip_forward": true, "bridge fdb show": true, "brctl show": true,
 		"ip link add x type bridge": false, "iptables -F": false, "conntrack -F": false, "sysctl -w a=1": false, "sysctl a=1": false,
+		"iptables -nvL -Z": false, "iptables -nvxL FORWARD": true, "iptables -A SL -j ACCEPT": false, "iptables -N LIST": false, "iptables -vS": true,
+		"ip link s dev x promisc on": false, "ip a s": true, "ip -n ns1 l set x promisc on": false, "ip -batch file": false, "ip -s -d link": true,
+		"arp -n": true, "arp -s 1.2.3.4 02:00:00:00:00:01": false, "arp -d 1.2.3.4": false, "sysctl -p": false, "sysctl -a": true, "sysctl --system": false,
 		"brctl delbr x": false, "sh -c true": false, "ip netns add x": false, "ip addr flush dev x": false,
 	} {
 		if got := Probe(Tool{Argv: strings.Fields(line)}); got != want {
