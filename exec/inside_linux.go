@@ -60,6 +60,8 @@ type inside struct {
 	tell  chan struct{}  // queue has something
 	busy  chan struct{}  // a journey may be under way
 	watch bool
+
+	dropped uint64 // sightings that queue had no room for
 }
 
 func runInside() {
@@ -160,7 +162,7 @@ func (in *inside) flushPackets(enc *json.Encoder) {
 	}
 }
 
-// event tells those who watch. It never waits for them inside a reader.
+// event tells those who watch. It waits while the server does not read.
 func (in *inside) event(e op.Event) {
 	in.mu.Lock()
 	watch := in.watch
@@ -244,7 +246,11 @@ func (in *inside) sighting(n *node, s capture.Sighting) {
 	in.mu.Lock()
 	in.seq++
 	s.Seq = in.seq
-	if in.watch && len(in.queue) < maxQueue {
+	switch {
+	case !in.watch:
+	case len(in.queue) == maxQueue:
+		in.dropped++
+	default:
 		in.queue = append(in.queue, trace.Packet{Seq: s.Seq, Node: s.Node, Dev: s.Dev, Out: s.Out, At: s.At, Header: s.Header,
 			Summary: capture.Summary(s.Header), Payload: printable(s.Header, s.Payload)})
 	}
@@ -373,9 +379,13 @@ func (in *inside) tick() {
 	}
 }
 
-// reportLoss tells what the sockets had no room for, and what was too much to follow.
+// reportLoss tells what the sockets and the queue had no room for, and what was
+// too much to follow.
 func (in *inside) reportLoss() {
-	var lost uint64
+	in.mu.Lock()
+	lost := in.dropped
+	in.dropped = 0
+	in.mu.Unlock()
 	for _, n := range in.all() {
 		if n.packet != nil {
 			lost += n.packet.Lost()
