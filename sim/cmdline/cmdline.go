@@ -94,7 +94,7 @@ func parse(argv []string, depth int) (Command, error) {
 	}
 	c := Command{Tool: argv[0], argv: argv, depth: depth}
 	name := argv[0]
-	if dir, base := path.Split(name); slices.Contains(sbin, dir) {
+	if dir, base := path.Split(name); slices.Contains(programDirs, dir) {
 		name = base
 	}
 	text := !slices.ContainsFunc(argv, func(a string) bool { return !utf8.ValidString(a) || strings.ContainsRune(a, 0) })
@@ -116,7 +116,7 @@ func parse(argv []string, depth int) (Command, error) {
 
 const maxDepth = 8
 
-var sbin = []string{"/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"}
+var programDirs = []string{"/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"}
 
 // inner makes c what the command in argv is, run in a node (or, for sudo, here).
 func (c *Command) inner(node, enter string, argv []string) (op.Op, error) {
