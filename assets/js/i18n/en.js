@@ -53,6 +53,7 @@ export default {
   'check.got': '– found: {got}',
   'run.failed': 'The step did not end as it should; see below. Run it again (R), or take it back (←).',
   'run.broken': 'The lab broke in the middle of this step. Rebuild it (B), and run the step again.',
+  'run.rebuilt': 'The lab broke in the middle of this step, and was rebuilt. Run the step again.',
   'run.skipped': 'This step was replayed without the commands that only send packets or look. Press R to see it run.',
   'act.run': 'Run',
   'act.next': 'Next step',

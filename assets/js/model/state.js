@@ -147,7 +147,8 @@ function receive(s, m) {
   if (m.lab) return withLab(s, m.lab);
   if (m.snapshot) return withSnapshot(s, m.snapshot);
   if (m.packets) {
-    const packets = [...s.packets, ...m.packets];
+    // each node sends its own; the learner reads them as they happened
+    const packets = [...s.packets, ...m.packets].sort((a, b) => a.at - b.at || a.seq - b.seq);
     return {
       ...s, packets: packets.length > keep ? packets.slice(-keep) : packets, seen: s.seen + m.packets.length,
       dropped: s.dropped + (m.dropped ?? 0),

@@ -54,7 +54,7 @@ export function App({ store, c }) {
 function Bar() {
   const { s, c, t } = usePage();
   if (s.lab?.state === 'lost') {
-    return html`<div class="alert bad" role="alert"><span><b>${t('lost.title')}</b> ${s.lab.text} ${t('lost.kept')}</span>
+    return html`<div class="alert bad" role="alert"><span><b>${t('lost.title')}</b> ${sentence(s.lab.text)} ${t('lost.kept')}</span>
       <button type="button" class="btn small" disabled=${s.busy === 'rebuild'} onClick=${c.rebuild}>${t('act.rebuild')} <${Kbd} k="B" /></button></div>`;
   }
   if (s.conn === 'lost') return html`<div class="alert warn" role="status"><span>${t('conn.text')}</span></div>`;
@@ -65,6 +65,9 @@ function Bar() {
     ${s.error.code === 'lost' && html`<button type="button" class="btn small" onClick=${c.rebuild}>${t('act.rebuild')} <${Kbd} k="B" /></button>`}
     <button type="button" class="btn small" onClick=${c.dismiss}>${t('close')}</button></div>`;
 }
+
+/** @param {string | undefined} text */
+const sentence = (text) => (!text || /[.!?。！？]$/.test(text) ? text : `${text}.`);
 
 /** For those who listen to the page. */
 function Said() {

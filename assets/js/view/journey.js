@@ -15,7 +15,7 @@ export function Journey() {
   const trace = currentTrace(s);
   const list = currentBeats(s);
   if (!trace || !list.length) {
-    return html`<div class="nothing"><p>${t(stepTraces(s).length ? 'journey.choose' : currentRun(s) ? 'journey.none' : 'journey.ahead')}</p><${Chips} /></div>`;
+    return html`<div class="nothing"><p>${t(stepTraces(s).length ? 'journey.choose' : ['done', 'failed'].includes(currentRun(s)?.state ?? '') ? 'journey.none' : 'journey.ahead')}</p><${Chips} /></div>`;
   }
   return html`<div class="hops">
     <${Chips} />

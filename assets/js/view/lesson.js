@@ -36,7 +36,7 @@ export function LessonColumn() {
       ${(step.commands ?? []).length > 0 && html`<${Commands} lines=${step.commands ?? []} step=${step} run=${run} />`}
       ${step.predict && html`<${Question} step=${step} run=${run} />`}
       ${run && html`<div class="outcome">
-        ${run.state !== 'done' && html`<p class=${`note ${run.state === 'skipped' ? '' : 'bad'}`}>${t(`run.${run.state}`)}</p>`}
+        ${run.state !== 'done' && html`<p class=${`note ${run.state === 'skipped' ? '' : 'bad'}`}>${t(run.state === 'broken' && s.lab?.state !== 'lost' ? 'run.rebuilt' : `run.${run.state}`)}</p>`}
         <${Verdict} step=${step} run=${run} />
         ${(run.state === 'done' || run.state === 'skipped') && html`<${Prose} docs=${step.after} class="after" />`}
         <${Checks} run=${run} />
@@ -144,7 +144,7 @@ function Verdict({ step, run }) {
   if (!step.predict) return null;
   const right = step.predict.options.find((o) => o.id === run.answer);
   const chosen = step.predict.options.find((o) => o.id === (run.guess || s.guesses[step.id]));
-  if (run.state === 'skipped') return null;
+  if (run.state === 'skipped' || run.state === 'broken') return null;
   if (!run.answer && !run.observed) return html`<div class="verdict none">${t('verdict.none')}</div>`;
   return html`<div class="verdict">
     <p><b>${t(plainly(run.observed) ? 'verdict' : 'verdict.label')} <${Label} text=${plainly(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
@@ -181,9 +181,9 @@ function Actions() {
   return html`<div class="actions">
     ${what === 'finish' || what === 'none' ? html`<span class="finished">${t(labels[what])}</span>`
       : html`<button type="button" class="btn p" disabled=${waiting} onClick=${c.primary}>${waiting && html`<i class="spin"></i>`}${t(labels[what])} <${Kbd} k=${what === 'rebuild' ? 'B' : inJourney ? '⏎' : '→'} /></button>`}
-    ${s.running ? html`<button type="button" class="btn" onClick=${c.stop}>${t('act.stop')}</button>`
+    ${what === 'rebuild' ? '' : s.running ? html`<button type="button" class="btn" onClick=${c.stop}>${t('act.stop')}</button>`
       : html`<button type="button" class="btn" disabled=${waiting || (!run && s.view === 0)} onClick=${c.undo}>${t(run && canRun(s) ? 'act.undo' : 'act.back')} <${Kbd} k="←" /></button>`}
-    ${run && canRun(s) && html`<button type="button" class="btn" disabled=${waiting} onClick=${c.again}>${t('act.again')} <${Kbd} k="R" /></button>`}
+    ${run && run.state !== 'broken' && what !== 'rebuild' && canRun(s) && html`<button type="button" class="btn" disabled=${waiting} onClick=${c.again}>${t('act.again')} <${Kbd} k="R" /></button>`}
   </div>`;
 }
 
