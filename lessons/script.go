@@ -47,6 +47,7 @@ func WriteScript(w io.Writer, l *Lesson, lang string) error {
 	s.line("# not touched: when the script ends, however it ends, the kernel takes back every")
 	s.line("# namespace, link, rule and process of it.")
 	s.line("set -u")
+	s.line("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin   # su keeps the PATH of a user who has none of these")
 	s.line(`if [ "$(id -u)" != 0 ]; then echo "this script needs root" >&2; exit 1; fi`)
 	s.line("for tool in %s; do", strings.Join(slices.Sorted(maps.Keys(tools)), " "))
 	s.line(`	command -v "$tool" >/dev/null || { echo "this script needs $tool" >&2; exit 1; }`)
@@ -102,6 +103,7 @@ in_node() {
 	nsenter --net="/proc/${pid[$node]}/ns/net" --mount="/proc/${pid[$node]}/ns/mnt" -- \
 		sh -c 'cd /run/www && exec "$@"' sh "$@" </dev/null
 }
+
 # fresh NODE: a new namespace inherits settings from the machine's own; take the
 # kernel's defaults instead, and leave IPv6 out of it.
 fresh() {

@@ -254,6 +254,7 @@ func TestLessonScript(t *testing.T) {
 	// Its own namespaces around the script's: even its failure leaves nothing.
 	cmd := osexec.CommandContext(ctx, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash")
 	cmd.Stdin = strings.NewReader(text)
+	cmd.Env = append(os.Environ(), "PATH=/usr/bin:/bin") // as after su, without sbin
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
