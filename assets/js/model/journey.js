@@ -247,7 +247,9 @@ export function reason(trace, lang) {
 export function proof(trace, lang) {
   const counters = Object.entries(trace.counters ?? {})
     .map(([name, n]) => translate(lang, 'proof.counter', { name, n }));
-  return [translate(lang, `proof.${trace.evidence}`), ...counters].join(' ');
+  // what was refused, or cannot be answered, was seen to arrive
+  const arrived = trace.evidence === 'explained' && (trace.code === 'refused' || trace.code === 'no-way-back');
+  return [translate(lang, arrived ? 'proof.arrived' : `proof.${trace.evidence}`), ...counters].join(lang === 'en' ? ' ' : '');
 }
 
 /** @param {Header} h @param {'src' | 'dst'} side */

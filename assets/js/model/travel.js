@@ -55,6 +55,7 @@ export function spot(scene, list, i) {
   if (!b) return { x: 0, y: 0 };
   const at = gate(scene, gateOf(scene, list, i));
   if (at?.shape === 'tiny' || at?.shape === 'none') return centre(at);
+  if (at?.id === 'lo') return { x: at.x + at.w / 2, y: at.y - 4 };
   if (at) return { x: at.h < 40 ? at.x + 8 : at.x + at.w / 2, y: at.y }; // a low box is full of its words: at its corner
   const dev = b.step.dev;
   const bar = scene.bars.find((bar) => bar.node === b.node && bar.name === dev);
