@@ -50,6 +50,7 @@ type inside struct {
 	cancels  map[int]context.CancelFunc
 	started  map[int]bool // children that somebody waits for
 	collect  *[]trace.Trace
+	room     int   // steps of journeys that collect still takes
 	from     int64 // journeys that began before do not belong to the running command
 	seq      uint64
 	building bool // the world is being made: links may reach into any node
@@ -62,6 +63,7 @@ type inside struct {
 	watch bool
 
 	dropped uint64 // sightings that queue had no room for
+	unheard uint64 // how often netfilter's reports had no room: at least one packet each
 }
 
 func runInside() {
@@ -171,6 +173,10 @@ func (in *inside) event(e op.Event) {
 		in.out <- response{Event: &e}
 	}
 }
+
+// maxSteps bounds how many journeys a command's result holds, by their steps;
+// a flood goes on for longer. Those who watch are told of all.
+const maxSteps = 20_000
 
 // maxQueue bounds the sightings that wait to be sent.
 const maxQueue = 20000
@@ -298,15 +304,22 @@ func (in *inside) handlers(n *node) capture.Handlers {
 		},
 		Tables: func() []state.Table { return in.tables(n) },
 		Name:   n.linkName,
-		Lost:   func() { in.event(op.Event{Dropped: 1}) },
+		Lost: func() {
+			in.mu.Lock()
+			in.unheard++
+			in.mu.Unlock()
+		},
 	}
 }
 
 // journey takes in a journey that ended.
 func (in *inside) journey(t trace.Trace) {
 	in.mu.Lock()
-	if in.collect != nil && t.Start >= in.from {
+	if in.collect != nil && t.Start >= in.from && in.room > 0 {
 		*in.collect = append(*in.collect, t)
+		for _, h := range t.Hops {
+			in.room -= len(h.Steps)
+		}
 	}
 	in.mu.Unlock()
 	in.event(op.Event{Trace: &t})
@@ -383,8 +396,8 @@ func (in *inside) tick() {
 // too much to follow.
 func (in *inside) reportLoss() {
 	in.mu.Lock()
-	lost := in.dropped
-	in.dropped = 0
+	lost, unfollowed := in.dropped, in.unheard
+	in.dropped, in.unheard = 0, 0
 	in.mu.Unlock()
 	for _, n := range in.all() {
 		if n.packet != nil {
@@ -394,8 +407,8 @@ func (in *inside) reportLoss() {
 	if lost > 0 {
 		in.event(op.Event{Dropped: lost})
 	}
-	if n := in.asm.Skipped(); n > 0 {
-		in.event(op.Event{Unfollowed: n})
+	if unfollowed += in.asm.Skipped(); unfollowed > 0 {
+		in.event(op.Event{Unfollowed: unfollowed})
 	}
 }
 

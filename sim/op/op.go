@@ -38,7 +38,7 @@ type LinkAdd struct {
 	PeerNetns string     `json:",omitempty"` // veth: the node the other end is put in
 	Parent    string     `json:",omitempty"` // macvlan: link; vxlan: dev
 	MAC       string     `json:",omitempty"`
-	MTU       int        `json:",omitempty"`
+	MTU       int        `json:",omitempty"` // bytes
 	VNI       int        `json:",omitempty"` // vxlan
 	Port      int        `json:",omitempty"` // vxlan: UDP port
 	Local     netip.Addr `json:",omitzero"`
@@ -54,7 +54,7 @@ type LinkSet struct {
 	Up       *bool  `json:",omitempty"`
 	NewName  string `json:",omitempty"`
 	MAC      string `json:",omitempty"`
-	MTU      int    `json:",omitempty"`
+	MTU      int    `json:",omitempty"` // bytes
 	Master   string `json:",omitempty"`
 	NoMaster bool   `json:",omitempty"`
 	// Free, with Master, refuses with EBUSY a link that has a master already, as

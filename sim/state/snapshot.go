@@ -69,7 +69,7 @@ type Link struct {
 	Name    string `json:"name"`
 	Type    string `json:"type"` // as `ip -d link` prints it: veth, bridge, vxlan, macvlan, loopback
 	MAC     string `json:"mac,omitempty"`
-	MTU     int    `json:"mtu"`
+	MTU     int    `json:"mtu"`     // bytes of the largest IP packet
 	Up      bool   `json:"up"`      // IFF_UP: somebody switched it on
 	Carrier bool   `json:"carrier"` // IFF_LOWER_UP: the other side is there and up
 	State   string `json:"state"`   // operstate: UP, DOWN, LOWERLAYERDOWN, UNKNOWN
