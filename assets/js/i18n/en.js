@@ -352,7 +352,7 @@ export default {
   'start.steps': (a) => `${a.n} ${a.n === 1 ? 'step' : 'steps'}`,
   'gate.rules': (a) => `${a.n} ${a.n === 1 ? 'rule' : 'rules'}`,
   'packets.dropped': (a) => `${a.n} more ${a.n === 1 ? 'was' : 'were'} seen but not shown, for want of room.`,
-  'packets.unfollowed': (a) => `${a.n} more ${a.n === 1 ? 'sighting was' : 'sightings were'} too many to follow as journeys.`,
+  'packets.unfollowed': (a) => `${a.n} ${a.n === 1 ? 'sighting was' : 'sightings were'} too many to follow as journeys.`,
   'counted': (a) => `${a.packets} ${a.packets === 1 ? 'packet' : 'packets'}, ${a.bytes} bytes`,
   'bytes': (a) => `${a.n} ${a.n === 1 ? 'byte' : 'bytes'}`,
 };

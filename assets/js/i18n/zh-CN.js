@@ -352,7 +352,7 @@ export default {
   'start.steps': (a) => `${a.n} 步`,
   'gate.rules': (a) => `${a.n} 条规则`,
   'packets.dropped': (a) => `另有 ${a.n} 次因空间不足未能显示。`,
-  'packets.unfollowed': (a) => `另有 ${a.n} 次所见，因数量太多，未能逐一整理成旅程。`,
+  'packets.unfollowed': (a) => `其中 ${a.n} 次所见，因数量太多，未能整理成旅程。`,
   'counted': (a) => `${a.packets} 个包，${a.bytes} 字节`,
   'bytes': (a) => `${a.n} 字节`,
 };

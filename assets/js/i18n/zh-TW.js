@@ -352,7 +352,7 @@ export default {
   'start.steps': (a) => `${a.n} 步`,
   'gate.rules': (a) => `${a.n} 條規則`,
   'packets.dropped': (a) => `另有 ${a.n} 次因空間不足未能顯示。`,
-  'packets.unfollowed': (a) => `另有 ${a.n} 次所見，因數量太多，未能逐一整理成旅程。`,
+  'packets.unfollowed': (a) => `其中 ${a.n} 次所見，因數量太多，未能整理成旅程。`,
   'counted': (a) => `${a.packets} 個封包，${a.bytes} 位元組`,
   'bytes': (a) => `${a.n} 位元組`,
 };

@@ -3,7 +3,7 @@ import { bindings } from '../model/keys.js';
 import { usePage } from './context.js';
 
 /** @type {Record<string, string>} */
-const caps = { ArrowRight: '→', ArrowLeft: '←', ArrowUp: '↑', ArrowDown: '↓', ' ': 'space', Escape: 'esc', Enter: '⏎', PageUp: 'PgUp', PageDown: 'PgDn' };
+const caps = { ArrowRight: '→', ArrowLeft: '←', ArrowUp: '↑', ArrowDown: '↓', Escape: 'esc', Enter: '⏎', PageUp: 'PgUp', PageDown: 'PgDn' };
 
 export function Help() {
   const { s, c, t } = usePage();
@@ -18,7 +18,7 @@ export function Help() {
     onClick=${(/** @type {MouseEvent} */ e) => e.target === ref.current && c.help(false)}>
     <div class="inner">
       <div class="row"><h2 id="help-title">${t('help.title')}</h2><button type="button" class="btn small" onClick=${() => c.help(false)}>${t('close')}</button></div>
-      <dl>${bindings.map((b) => html`<div key=${b.help}><dt>${b.keys.map((k) => html`<kbd>${caps[k] ?? (k.length === 1 ? k.toUpperCase() : k)}</kbd>`)}</dt><dd>${t(b.help)}</dd></div>`)}</dl>
+      <dl>${bindings.map((b) => html`<div key=${b.help}><dt>${b.keys.map((k) => html`<kbd>${k === ' ' ? t('space') : caps[k] ?? (k.length === 1 ? k.toUpperCase() : k)}</kbd>`)}</dt><dd>${t(b.help)}</dd></div>`)}</dl>
       <h3>${t('help.signs')}</h3>
       <ul class="legend">
         <li><svg width="44" height="12" aria-hidden="true"><line x1="2" y1="6" x2="42" y2="6" class="cable up" /></svg>${t('legend.up')}</li>
