@@ -3,6 +3,7 @@ package exec
 import (
 	"bufio"
 	"cmp"
+	"encoding/binary"
 	"encoding/hex"
 	"net"
 	"net/netip"
@@ -255,34 +256,56 @@ func readSysctls(st *state.Node) map[string]string {
 	return m
 }
 
-// readListeners reads /proc/net/tcp and udp (proc_net(5)) of the calling
-// thread's namespace.
+// readListeners reads /proc/net/tcp, udp, tcp6 and udp6 (proc_net(5)) of the
+// calling thread's namespace.
 func readListeners(names map[string]string) (ls []state.Listener) {
-	for _, proto := range []string{"tcp", "udp"} {
-		f, err := os.Open("/proc/thread-self/net/" + proto)
+	for _, file := range []string{"tcp", "udp", "tcp6", "udp6"} {
+		f, err := os.Open("/proc/thread-self/net/" + file)
 		if err != nil {
 			continue
 		}
+		proto := file[:3]
+		waits := map[string]string{"tcp": "0A", "udp": "07"}[proto] // TCP_LISTEN, TCP_CLOSE
 		sc := bufio.NewScanner(f)
 		for sc.Scan() {
 			// sl local_address rem_address st … inode: " 0: 00000000:1F40 00000000:0000 0A …"
 			w := strings.Fields(sc.Text())
-			if len(w) < 10 || w[3] != map[string]string{"tcp": "0A", "udp": "07"}[proto] {
+			if len(w) < 10 || w[3] != waits {
 				continue
 			}
 			host, port, _ := strings.Cut(w[1], ":")
-			b, err1 := hex.DecodeString(host)
-			p, err2 := strconv.ParseUint(port, 16, 16)
-			if err1 != nil || err2 != nil || len(b) != 4 {
+			addr, ok := procAddr(host)
+			p, err := strconv.ParseUint(port, 16, 16)
+			if !ok || err != nil {
 				continue
 			}
-			slices.Reverse(b) // the kernel prints the address as a little-endian number
-			addr, _ := netip.AddrFromSlice(b)
-			ls = append(ls, state.Listener{Proto: proto, Addr: addr, Port: uint16(p), Process: names[w[9]]})
+			l := state.Listener{Proto: proto, Addr: addr, Port: uint16(p), Process: names[w[9]]}
+			if !slices.Contains(ls, l) {
+				ls = append(ls, l)
+			}
 		}
 		f.Close()
 	}
 	return ls
+}
+
+// procAddr reads an address of /proc/net: 32-bit words in the machine's byte
+// order. A socket of IPv6 on :: takes IPv4's connections too (IPV6_V6ONLY,
+// ipv6(7), is not told there); one on any other address of IPv6 does not.
+func procAddr(hexWords string) (netip.Addr, bool) {
+	b, err := hex.DecodeString(hexWords)
+	if err != nil || len(b)%4 != 0 {
+		return netip.Addr{}, false
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.BigEndian.PutUint32(b[i:], binary.NativeEndian.Uint32(b[i:]))
+	}
+	addr, _ := netip.AddrFromSlice(b)
+	if addr == netip.IPv6Unspecified() {
+		addr = netip.IPv4Unspecified()
+	}
+	addr = addr.Unmap()
+	return addr, addr.Is4()
 }
 
 // processNames returns, by inode, the sockets of the node's background
