@@ -43,7 +43,7 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 	}
 	var traces []trace.Trace
 	in.mu.Lock()
-	in.collect, in.from = &traces, time.Now().UnixNano()
+	in.collect, in.room, in.from = &traces, maxSteps, time.Now().UnixNano()
 	in.mu.Unlock()
 	sends := op.Probe(o)
 	if sends {

@@ -66,6 +66,21 @@ func TestHostileSandbox(t *testing.T) {
 	}
 }
 
+// However long a flood lasts, its result stays of a size to send.
+func TestFloodResult(t *testing.T) {
+	b := open(t)
+	r := b.try("a", op.Tool{Argv: []string{"timeout", "8", "ping", "-f", "-q", "127.0.0.1"}})
+	steps := 0
+	for _, tr := range r.Traces {
+		for _, h := range tr.Hops {
+			steps += len(h.Steps)
+		}
+	}
+	if steps < maxSteps/4 || steps > maxSteps+1000 {
+		t.Errorf("%d journeys of %d steps", len(r.Traces), steps)
+	}
+}
+
 // A sandbox that reads nothing must not hold up who closes it.
 func TestDeafSandbox(t *testing.T) {
 	l := hostile(t, "deaf")

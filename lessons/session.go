@@ -49,8 +49,23 @@ type Session struct {
 	guesses map[string]string
 }
 
-// maxLog is how many operations a lab is rebuilt from.
-const maxLog = 20_000
+// A lab is rebuilt from at most so many operations, and bytes that their tools
+// were called with and given to read.
+const maxLog, maxLogBytes = 20_000, 16 << 20
+
+// held is how many bytes the tools of a log hold.
+func held(log []op.Line) int {
+	n := 0
+	for _, l := range log {
+		if t, ok := l.Op.(op.Tool); ok {
+			n += len(t.Stdin)
+			for _, a := range t.Argv {
+				n += len(a)
+			}
+		}
+	}
+	return n
+}
 
 type ownRan struct {
 	Ran
@@ -726,10 +741,10 @@ func (t *tap) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 	}
 	s := t.s
 	s.mu.Lock()
-	full := len(s.log) >= maxLog
+	full := len(s.log) >= maxLog || held(s.log)+held([]op.Line{{Op: o}}) > maxLogBytes
 	s.mu.Unlock()
 	if full {
-		return op.Result{Status: 1, Stderr: fmt.Sprintf("vethlab: this lab has been changed %d times and could not be rebuilt after one more; go back to a step\n", maxLog)}, nil
+		return op.Result{Status: 1, Stderr: "vethlab: this lab has been changed so often, or given so much to read, that it could not be rebuilt after one more; go back to a step\n"}, nil
 	}
 	res, err := t.apply(ctx, node, o)
 	if err == nil {

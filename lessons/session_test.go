@@ -478,6 +478,20 @@ func TestSessionForgetsOldCommands(t *testing.T) {
 	}
 }
 
+// What a rebuild needs is bounded: a tool's input is kept with it.
+func TestSessionLogIsBounded(t *testing.T) {
+	p := newPupil(t, time.Minute)
+	must(t, p.Start(p.tell))
+	long := "x=xxxxxxxxxxxxxxxx; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done; for i in {1..80}; do echo $x > f || break; done"
+	for range 8 {
+		must(t, p.Command("host", long, p.tell))
+	}
+	own := p.Status().History.Own
+	if last := own[len(own)-1]; !strings.Contains(last.Stderr, "could not be rebuilt") {
+		t.Errorf("40 MiB of input are kept: %.200q", last.Stderr)
+	}
+}
+
 // A guess may be made while a command of the learner's own runs.
 func TestSessionPredictMeanwhile(t *testing.T) {
 	p := newPupil(t, time.Minute)
