@@ -223,6 +223,9 @@ func (c *lessonCmd) play(l *lessons.Lesson) int {
 	} else {
 		fmt.Fprintf(c.stdout, "%s\n", c.paint(bold, fmt.Sprintf("%d of %d steps did what they promise.", right, len(l.Steps))))
 	}
+	if c.lost != nil {
+		return c.fail(1, "%v", c.lost)
+	}
 	if failed > 0 {
 		return 1
 	}

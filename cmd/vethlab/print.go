@@ -14,6 +14,7 @@ type printer struct {
 	stdout, stderr io.Writer
 	colour         bool // for people, on a terminal
 	json           bool
+	lost           error // the first event that could not be written
 }
 
 // The colours of a terminal (ECMA-48, Select Graphic Rendition).
@@ -59,7 +60,9 @@ type (
 func (p *printer) event(v any) {
 	enc := json.NewEncoder(p.stdout)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // like every other write to standard output
+	if err := enc.Encode(v); err != nil && p.lost == nil {
+		p.lost = err
+	}
 }
 
 // ranEvents prints a command that ended and the journeys of its packets.

@@ -155,6 +155,9 @@ func (c *shellCmd) run(args []string) int {
 		}
 		c.event(stateEvent{"state", "kernel", snap})
 	}
+	if c.lost != nil {
+		return c.fail(1, "%v", c.lost)
+	}
 	return 0
 }
 

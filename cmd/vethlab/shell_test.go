@@ -77,6 +77,21 @@ func TestShellJSON(t *testing.T) {
 	}
 }
 
+// JSON that could not be written whole is not passed off as whole.
+func TestShellJSONLost(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	var errs bytes.Buffer
+	labs := &labtest.Labs{}
+	c := shellCmd{printer: printer{stdout: full, stderr: &errs}, stdin: strings.NewReader("host# ip netns add ns1\n"), open: labs.Open}
+	if status := c.run([]string{"--json"}); status != 1 || !strings.Contains(errs.String(), "no space left on device") {
+		t.Errorf("status %d, %q", status, errs.String())
+	}
+}
+
 func TestShellRefusals(t *testing.T) {
 	tests := []struct {
 		name   string
