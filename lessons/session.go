@@ -51,7 +51,7 @@ type Session struct {
 
 // A lab is rebuilt from at most so many operations, and bytes that their tools
 // were called with and given to read.
-const maxLog, maxLogBytes = 20_000, 16 << 20
+const maxLog, maxLogBytes = 20_000, 4 << 20
 
 // held is how many bytes the tools of a log hold.
 func held(log []op.Line) int {

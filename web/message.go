@@ -137,7 +137,7 @@ type Check struct {
 // Error says what went wrong and what to do about it.
 type Error struct {
 	// Code: bad-message, version, unknown-lesson, unknown-step, unknown-option,
-	// unknown-node, busy, not-open, lost, no-kernel, too-many-labs,
+	// unknown-node, busy, not-open, lost, no-kernel, too-many-labs, too-many-pages,
 	// already-run, out-of-order, stopped, timeout, internal
 	Code string `json:"code"`
 	Text string `json:"text"`

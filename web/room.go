@@ -23,7 +23,8 @@ type room struct {
 
 	mu      sync.Mutex
 	clients map[*client]bool
-	awake   bool        // it holds one of the server's places for labs
+	awake   bool        // it holds one of the server's places for labs; wants srv.mu, too, to change
+	slept   time.Time   // since when it is not
 	idle    *time.Timer // runs while no page is open
 	variant string
 	// Snapshots that come too fast: the last one waits for the timer.
@@ -33,6 +34,13 @@ type room struct {
 }
 
 type roomKey struct{ learner, lesson string }
+
+// joins reports whether there is room for a page.
+func (r *room) joins(c *client) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.clients[c] || len(r.clients) < maxPages
+}
 
 // join adds a page, and tells it all that is known.
 func (r *room) join(c *client, id int) {
@@ -84,11 +92,12 @@ func (r *room) sleep() {
 	defer r.mu.Unlock()
 	switch {
 	case len(r.clients) > 0: // a page came back this very moment
+	case !r.awake && r.srv.rooms[r.key] != r: // forgotten already
 	case !r.awake:
 		delete(r.srv.rooms, r.key)
 		go r.session.Close()
 	case r.session.Sleep():
-		r.awake = false
+		r.awake, r.slept = false, time.Now()
 		r.srv.awake--
 		r.idle = time.AfterFunc(r.srv.cfg.Forget, r.sleep)
 	default: // a command is still running

@@ -210,7 +210,11 @@ func (s *Server) room(learner, lesson string, c *client) (*room, error) {
 		return nil, &lessons.Refusal{Code: "too-many-labs", Text: fmt.Sprintf("All %d labs of this server are taken.", s.cfg.MaxLabs),
 			Do: fmt.Sprintf("A lab is freed %v after its last page was closed. Or start the server with more: vethlab serve --max-labs %d", s.cfg.Idle, 2*s.cfg.MaxLabs)}
 	}
+	if r != nil && !r.joins(c) {
+		return nil, &lessons.Refusal{Code: "too-many-pages", Text: fmt.Sprintf("This lab is open in %d pages already.", maxPages), Do: "Close some of them."}
+	}
 	if r == nil {
+		s.forget()
 		var id [2]byte
 		rand.Read(id[:])
 		r = &room{srv: s, key: key, id: hex.EncodeToString(id[:]), clients: map[*client]bool{}}
@@ -227,6 +231,24 @@ func (s *Server) room(learner, lesson string, c *client) (*room, error) {
 	return r, nil
 }
 
+// forget makes way for a new room where too many are remembered: the one that
+// has been asleep the longest goes. It wants mu.
+func (s *Server) forget() {
+	if len(s.rooms) < maxRooms*s.cfg.MaxLabs {
+		return
+	}
+	var oldest *room
+	for _, r := range s.rooms {
+		if !r.awake && (oldest == nil || r.slept.Before(oldest.slept)) {
+			oldest = r
+		}
+	}
+	if oldest != nil {
+		delete(s.rooms, oldest.key)
+		go oldest.session.Close()
+	}
+}
+
 func (s *Server) unknownLesson(id string) *Error {
 	var names []string
 	for _, l := range s.cfg.Lessons {
@@ -235,11 +257,11 @@ func (s *Server) unknownLesson(id string) *Error {
 	return &Error{Code: "unknown-lesson", Text: fmt.Sprintf("There is no lesson %q.", id), Do: "The lessons are: " + strings.Join(names, ", ") + "."}
 }
 
-// enter counts a page in, unless the server is stopping.
+// enter counts a page in, unless there are too many or the server is stopping.
 func (s *Server) enter(c *client) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || len(s.clients) >= maxPages*s.cfg.MaxLabs {
 		return false
 	}
 	s.clients[c] = true

@@ -23,6 +23,10 @@ const (
 	pongWait   = 60 * time.Second
 	// A page that asks faster than this is read more slowly; nothing is lost.
 	requestRate, requestBurst = 20, 60
+	// maxPages is how many pages may be open on one lab, and, times MaxLabs, on
+	// the server; maxRooms, times MaxLabs, how many labs it remembers, most of
+	// them asleep.
+	maxPages, maxRooms = 20, 10
 )
 
 // client is one page's connection. serve reads, write writes.
@@ -54,6 +58,7 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 	}
 	c := &client{srv: s, learner: id, conn: conn, queue: newQueue()}
 	if !s.enter(c) {
+		c.bye(websocket.CloseTryAgainLater, "too many pages are open")
 		conn.Close()
 		return
 	}

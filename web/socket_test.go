@@ -501,6 +501,49 @@ func TestTooManyLabs(t *testing.T) {
 	}
 }
 
+func TestTooManyPages(t *testing.T) {
+	hs, _, _ := start(t, func(c *Config) { c.MaxLabs = 2 })
+	open := Request{Type: "open", V: ProtocolVersion, Lesson: "test"}
+	a := dial(t, hs, nil)
+	a.open(t)
+	for range maxPages - 1 {
+		dial(t, hs, a).open(t)
+	}
+	if m := last(dial(t, hs, a).do(t, open)); sum(m) != "error too-many-pages" {
+		t.Errorf("page %d of a lab: %s", maxPages+1, sum(m))
+	}
+	for range maxPages - 1 {
+		dial(t, hs, nil)
+	}
+	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(hs.URL, "http")+"/ws", http.Header{"Origin": {hs.URL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, _, err = conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseTryAgainLater) {
+		t.Errorf("page %d of the server: %v", 2*maxPages+1, err)
+	}
+}
+
+// However many browsers come and go, so many labs are remembered, and no more.
+func TestForgetsOldestRoom(t *testing.T) {
+	hs, s, _ := start(t, func(c *Config) { c.MaxLabs, c.Idle = 1, time.Millisecond })
+	for i := range maxRooms + 5 {
+		p := dial(t, hs, nil)
+		for end := time.Now().Add(5 * time.Second); sum(last(p.do(t, Request{Type: "open", V: ProtocolVersion, Lesson: "test"}))) != "done"; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("browser %d got no lab", i)
+			}
+		}
+		p.Close()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.rooms) > maxRooms {
+		t.Errorf("%d labs are remembered, want %d", len(s.rooms), maxRooms)
+	}
+}
+
 // A lab without a page goes to sleep, and a page that comes back finds it as it
 // was; one that nobody comes back to is forgotten.
 func TestIdle(t *testing.T) {
