@@ -441,7 +441,7 @@ func (in *inside) flush() int {
 // settle waits until all that the last operation caused has been seen: the
 // sockets are empty and no journey is under way.
 func (in *inside) settle(ctx context.Context) {
-	const most = 300 * time.Millisecond // traffic that never stops is not waited for
+	const most = 600 * time.Millisecond // traffic that never stops is not waited for
 	for deadline := time.Now().Add(most); ; {
 		if in.flush() == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			return
@@ -514,6 +514,7 @@ func (in *inside) rescan() {
 		}
 		n, err := in.openNode(name, state.Container, f.machine, ns)
 		if err != nil {
+			fmt.Fprintln(os.Stderr, err) // tried again at the next look
 			continue
 		}
 		in.mu.Lock()

@@ -40,6 +40,11 @@ type Assembler struct {
 // packet crosses a lab in well under a millisecond.
 const Idle = 15 * time.Millisecond
 
+// Patience is how long a journey may pause that has not come to an end anybody
+// reported: on a busy machine the kernel may leave a packet lying for a while
+// between two devices.
+const Patience = 200 * time.Millisecond
+
 // journeyRate bounds how many journeys a second are followed, as traceRate
 // bounds the traces: a flood is seen packet by packet, but not told as tales.
 const journeyRate = traceRate
@@ -112,35 +117,47 @@ func (a *Assembler) Conn(ev ConnEvent) {
 	a.flows.conn(ev.Conn)
 }
 
-// Flush ends the journeys that have been idle at the given moment, or all of
+// Flush ends the journeys that have been idle for long enough at the given moment, or all of
 // them, and reports how many are still under way.
 func (a *Assembler) Flush(now time.Time, all bool) int {
 	a.mu.Lock()
-	var ended []*journey
+	var ended []trace.Trace
 	for k, j := range a.open {
-		if all || now.Sub(j.touched) >= Idle {
-			ended = append(ended, j)
-			delete(a.open, k)
+		idle := now.Sub(j.touched)
+		if !all && idle < Idle {
+			continue
+		}
+		t, ok := assemble(j, a.view)
+		if ok && !all && idle < Patience && !certain(t.Disposition) {
+			continue
+		}
+		delete(a.open, k)
+		if ok {
+			ended = append(ended, t)
 		}
 	}
 	left := len(a.open)
-	slices.SortFunc(ended, func(x, y *journey) int { return cmp.Compare(x.start(), y.start()) })
-	traces := make([]trace.Trace, 0, len(ended))
-	for _, j := range ended {
+	slices.SortFunc(ended, func(x, y trace.Trace) int { return cmp.Compare(x.Start, y.Start) })
+	for i := range ended {
+		t := &ended[i]
 		a.count++
-		t, ok := assemble(j, a.view)
-		if !ok {
-			continue
-		}
 		t.ID = fmt.Sprintf("p%d", a.count)
 		t.Flow, t.Reply = a.flows.of(t.First(), t.Start)
-		traces = append(traces, t)
 	}
 	a.mu.Unlock()
-	for _, t := range traces {
+	for _, t := range ended {
 		a.done(t)
 	}
 	return left
+}
+
+// certain reports whether nothing can come after such an end.
+func certain(d trace.Disposition) bool {
+	switch d {
+	case trace.Delivered, trace.NoWayBack, trace.Dropped, trace.Rejected:
+		return true
+	}
+	return false
 }
 
 func (j *journey) start() int64 {

@@ -1,8 +1,10 @@
 package capture
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 
 	"github.com/mdlayher/netlink" // messages and attributes; MIT
 
@@ -92,7 +94,8 @@ func parseTuple(c *state.Conn, t *state.Tuple) func(*netlink.AttributeDecoder) e
 					for d.Next() {
 						switch d.Type() {
 						case ctaProtoNum:
-							c.Proto = map[uint8]string{1: "icmp", 6: "tcp", 17: "udp"}[d.Uint8()]
+							n := d.Uint8()
+							c.Proto = cmp.Or(map[uint8]string{1: "icmp", 6: "tcp", 17: "udp"}[n], strconv.Itoa(int(n)))
 						case ctaProtoSrcPort, ctaICMPID:
 							t.SrcPort = d.Uint16()
 						case ctaProtoDstPort:

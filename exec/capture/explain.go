@@ -14,6 +14,13 @@ import (
 // first; where the kernel says nothing (it drops in silence between two hooks)
 // the node's state explains it, and the trace says that it is an explanation.
 func (b *builder) end(t *trace.Trace, last *pass) {
+	b.dispose(t, last)
+	if t.Evidence == trace.Explained && t.Disposition != trace.Delivered {
+		t.Counters = b.view.Counters(t.Node)
+	}
+}
+
+func (b *builder) dispose(t *trace.Trace, last *pass) {
 	node := last.node
 	n := b.view.Node(node)
 	h := t.Last()
@@ -93,11 +100,11 @@ func (b *builder) end(t *trace.Trace, last *pass) {
 	default:
 		b.diedInRouting(t, n, last, h, set)
 	}
-	t.Counters = b.view.Counters(node)
-	if t.Disposition == trace.Delivered {
-		t.Counters = nil
-	}
 }
+
+// ephemeral is the first port of net.ipv4.ip_local_port_range: from here on a
+// UDP packet may be an answer to a socket that listed itself nowhere.
+const ephemeral = 32768
 
 type setter func(d trace.Disposition, e trace.Evidence, code string, args ...string)
 
@@ -122,6 +129,10 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 	switch {
 	case asks:
 		s.Code, s.Note = trace.CodeEcho, "the kernel answers (icmp_echo)"
+	case h.Proto == "udp" && h.DstPort < ephemeral && !listening():
+		// The sender is told: ICMP port unreachable (__udp4_lib_rcv, net/ipv4/udp.c).
+		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on udp/%d", h.DstPort)
+		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
 	case opens && listening():
 		s.Code, s.Args, s.Note = trace.CodeListens, port, fmt.Sprintf("tcp/%d has a listener", h.DstPort)
 	case opens:
@@ -158,8 +169,8 @@ func (b *builder) endARP(t *trace.Trace, last *pass, n *state.Node, h trace.Head
 
 // diedInRouting explains a packet that passed PREROUTING and nothing after it:
 // the routing decision for what came in (ip_route_input_slow, net/ipv4/route.c)
-// refuses in this order: martian addresses, no forwarding, no route, rp_filter;
-// then ip_forward (net/ipv4/ip_forward.c): TTL and size.
+// refuses in this order: loopback addresses, no forwarding, no route, sources
+// that are our own or fail rp_filter; then ip_forward (net/ipv4/ip_forward.c): TTL and size.
 func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h trace.Header, set setter) {
 	dev := ""
 	if len(last.rx) > 0 {
@@ -174,7 +185,7 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 	switch {
 	case last.hooks == nil:
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
-	case dev != "lo" && h.Src.IsLoopback() && !routeLocal, n.LocalAddr(h.Src) && dev != "lo":
+	case dev != "lo" && h.Src.IsLoopback() && !routeLocal:
 		refuse(trace.CodeMartianSource, "martian source")
 		set(trace.Martian, trace.Explained, trace.CodeMartianSource, "src", h.Src.String(), "dev", dev)
 	case dev != "lo" && h.Dst.IsLoopback() && !routeLocal:
@@ -186,6 +197,9 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 	case !n.LocalAddr(h.Dst) && (r == nil || r.Type != "unicast"):
 		refuse(trace.CodeNoRoute, "no route to "+h.Dst.String())
 		set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", h.Dst.String())
+	case dev != "lo" && n.LocalAddr(h.Src): // fib_validate_source, as rp_filter
+		refuse(trace.CodeMartianSource, "martian source")
+		set(trace.Martian, trace.Explained, trace.CodeMartianSource, "src", h.Src.String(), "dev", dev)
 	case reversePath(n, dev, h):
 		refuse(trace.CodeReversePath, "rp_filter")
 		set(trace.ReversePath, trace.Explained, trace.CodeReversePath, "src", h.Src.String(), "dev", dev)

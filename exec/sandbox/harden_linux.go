@@ -143,8 +143,10 @@ func dropPrivileges() error {
 // LimitTool bounds one of the machine's tools: its memory, and its share of the
 // processor beside the server's.
 func LimitTool() error {
-	const most = 1 << 30 // bytes of address space
-	if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+	// Bytes of memory of its own that it may map. Not RLIMIT_AS: Go reserves more
+	// address space than it uses, and this process has yet to exec the tool.
+	const most = 1 << 30
+	if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 		return fmt.Errorf("setrlimit: %w", err)
 	}
 	return unix.Setpriority(unix.PRIO_PROCESS, 0, 19)

@@ -54,7 +54,7 @@ type Process struct {
 	cmd  *osexec.Cmd
 	done chan struct{}
 	err  error
-	tail tail
+	said words
 }
 
 // roleInit is what a sandbox's first process is re-executed as: it furnishes the
@@ -110,7 +110,7 @@ func Start(role, iptables string) (*Process, error) {
 	cmd := Self(roleInit, "vethlab-lab")
 	cmd.Env = append(cmd.Env, thenVar+"="+role, iptablesVar+"="+iptables)
 	cmd.ExtraFiles = []*os.File{theirs}
-	cmd.Stderr = &p.tail
+	cmd.Stderr = &p.said
 	cmd.SysProcAttr = Namespaces()
 	if err := spawn(cmd); err != nil {
 		conn.Close()
@@ -195,7 +195,7 @@ func (p *Process) Why() string {
 	if p.err != nil {
 		how = p.err.Error()
 	}
-	if said := strings.TrimSpace(p.tail.String()); said != "" {
+	if said := strings.TrimSpace(p.said.String()); said != "" {
 		return how + ": " + said
 	}
 	return how
@@ -209,24 +209,32 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// tail keeps the last of what a sandbox's init wrote to its standard error.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
+// words keeps what a sandbox's init wrote to its standard error: the beginning,
+// where a crash says why, and the end.
+type words struct {
+	mu          sync.Mutex
+	first, last []byte
 }
 
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, b...)
-	if n := len(t.b) - 4096; n > 0 {
-		t.b = append(t.b[:0], t.b[n:]...)
+const wordsKept = 2048 // bytes at either end
+
+func (w *words) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := min(len(b), wordsKept-len(w.first))
+	w.first = append(w.first, b[:n]...)
+	w.last = append(w.last, b[n:]...)
+	if cut := len(w.last) - wordsKept; cut > 0 {
+		w.last = append(w.last[:0], w.last[cut:]...)
 	}
 	return len(b), nil
 }
 
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
+func (w *words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.last) == wordsKept {
+		return string(w.first) + "\n…\n" + string(w.last)
+	}
+	return string(w.first) + string(w.last)
 }

@@ -280,6 +280,7 @@ export default {
   'error.lost': 'The lab is gone.',
   'error.no-kernel': 'This machine cannot run the lab.',
   'error.too-many-labs': 'Too many labs are open on this server.',
+  'error.too-many-pages': 'Too many pages are open on this lab or this server.',
   'error.unknown-node': 'There is no such node.',
   'error.unknown-step': 'There is no such step.',
   'error.unknown-lesson': 'There is no such lesson.',

@@ -280,6 +280,7 @@ export default {
   'error.lost': '实验环境已消失。',
   'error.no-kernel': '这台机器无法运行实验环境。',
   'error.too-many-labs': '这台服务器上打开的实验环境太多了。',
+  'error.too-many-pages': '这个实验环境或这台服务器上打开的页面太多了。',
   'error.unknown-node': '没有这个节点。',
   'error.unknown-step': '没有这一步。',
   'error.unknown-lesson': '没有这一课。',

@@ -280,6 +280,7 @@ export default {
   'error.lost': '實驗環境已消失。',
   'error.no-kernel': '這台機器無法執行實驗環境。',
   'error.too-many-labs': '這台伺服器上開啟的實驗環境太多了。',
+  'error.too-many-pages': '這個實驗環境或這台伺服器上開啟的頁面太多了。',
   'error.unknown-node': '沒有這個節點。',
   'error.unknown-step': '沒有這一步。',
   'error.unknown-lesson': '沒有這一課。',
