@@ -219,17 +219,30 @@ func TestAnswer(t *testing.T) {
 		if tt.observed == "" {
 			want = ""
 		}
-		if id, observed := answer(s, aSnapshot(), someRan()); id != want || observed != tt.observed {
+		if id, observed, _ := answer(s, aSnapshot(), someRan()); id != want || observed != tt.observed {
 			t.Errorf("%s: option %q, observed %q, not %q", tt.selector, id, observed, tt.observed)
 		}
 	}
 	// What no option says is shown all the same.
 	s := &Step{Predict: &Predict{Options: []Option{{ID: "a", Value: "x"}},
 		Answer: Selector{Link: &LinkCheck{Node: "host", Name: "veth0"}, Field: "place"}}}
-	if id, observed := answer(s, aSnapshot(), nil); id != "" || observed != "up" {
+	if id, observed, _ := answer(s, aSnapshot(), nil); id != "" || observed != "up" {
 		t.Errorf("option %q, observed %q", id, observed)
 	}
-	if id, observed := answer(&Step{}, aSnapshot(), nil); id != "" || observed != "" {
+	// What was only concluded is said to be.
+	for field, want := range map[string]bool{"ends": true, "code": true, "ends-at": false} {
+		ran := someRan()
+		for i := range ran {
+			for j := range ran[i].Traces {
+				ran[i].Traces[j].Evidence = trace.Explained
+			}
+		}
+		s := &Step{Predict: &Predict{Answer: Selector{Packet: &PacketCheck{Is: "echo reply"}, Field: field}}}
+		if _, observed, explained := answer(s, aSnapshot(), ran); observed == "" || explained != want {
+			t.Errorf("%s: observed %q, explained %v", field, observed, explained)
+		}
+	}
+	if id, observed, _ := answer(&Step{}, aSnapshot(), nil); id != "" || observed != "" {
 		t.Errorf("a step without a prediction: option %q, observed %q", id, observed)
 	}
 }

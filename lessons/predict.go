@@ -61,49 +61,51 @@ func (s *Selector) kind() string {
 
 // answer finds the option that the capture proves right and the value it was
 // read from. Both are empty when the step asks nothing or nothing was seen.
-func answer(s *Step, snap *state.Snapshot, ran []Ran) (option, observed string) {
+// explained says that the value was concluded, for nobody reported it.
+func answer(s *Step, snap *state.Snapshot, ran []Ran) (option, observed string, explained bool) {
 	if s.Predict == nil {
-		return "", ""
+		return "", "", false
 	}
-	observed = s.Predict.Answer.read(scene{snap, ran})
+	observed, explained = s.Predict.Answer.read(scene{snap, ran})
 	for _, o := range s.Predict.Options {
 		if observed != "" && o.Value == observed {
-			return o.ID, observed
+			return o.ID, observed, explained
 		}
 	}
-	return "", observed
+	return "", observed, explained
 }
 
-// read returns what the lab shows where the selector points, "" if nothing is there.
-func (s *Selector) read(sc scene) string {
+// read returns what the lab shows where the selector points, "" if nothing is
+// there, and whether that is an explanation (trace.Explained).
+func (s *Selector) read(sc scene) (value string, explained bool) {
 	switch s.kind() {
 	case "packet", "packet with at":
 		for _, t := range s.Packet.pick(sc) {
 			if v := s.readPacket(t); v != "" {
-				return v
+				return v, s.At == nil && s.Field != "ends-at" && t.Evidence == trace.Explained
 			}
 		}
 	case "rule":
 		if r := s.Rule.find(sc); r != nil {
-			return strconv.FormatUint(r.Packets, 10)
+			return strconv.FormatUint(r.Packets, 10), false
 		}
 	case "link":
 		n := sc.snap.Node(s.Link.Node)
 		if n == nil {
-			return ""
+			return "", false
 		}
 		if l := n.Link(s.Link.Name); l != nil {
-			return upDown(l.Up)
+			return upDown(l.Up), false
 		}
-		return "gone"
+		return "gone", false
 	case "command":
 		for _, r := range sc.ran {
 			if s.Command.is(r) {
-				return strconv.Itoa(r.Status)
+				return strconv.Itoa(r.Status), false
 			}
 		}
 	}
-	return ""
+	return "", false
 }
 
 func (s *Selector) readPacket(t *trace.Trace) string {

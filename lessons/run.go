@@ -24,6 +24,7 @@ type StepOutcome struct {
 	// Answer is the ID of the option that the capture proved right, Observed
 	// the value it was read from. Answer is empty when no option matches.
 	Answer, Observed string
+	Explained        bool // Observed was concluded from the state: nobody reported it
 }
 
 // OK reports whether every check held.
@@ -78,7 +79,7 @@ func RunStep(ctx context.Context, sh *Shell, b Backend, s *Step, obs Observer) (
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	out.Answer, out.Observed = answer(s, out.Snapshot, out.Ran)
+	out.Answer, out.Observed, out.Explained = answer(s, out.Snapshot, out.Ran)
 	return out, nil
 }
 

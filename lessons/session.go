@@ -134,8 +134,9 @@ type Taken struct {
 	Ran   []Ran
 	Check []CheckResult
 	Guess string
-	// Answer and Observed are as in StepOutcome.
+	// Answer, Observed and Explained are as in StepOutcome.
 	Answer, Observed string
+	Explained        bool
 }
 
 // TakenState says what became of a step.
@@ -495,7 +496,7 @@ func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
 		},
 	})
 	s.mu.Lock()
-	t := Taken{ID: step.ID, State: StepDone, Ran: out.Ran, Check: out.Checks, Guess: s.guesses[step.ID], Answer: out.Answer, Observed: out.Observed}
+	t := Taken{ID: step.ID, State: StepDone, Ran: out.Ran, Check: out.Checks, Guess: s.guesses[step.ID], Answer: out.Answer, Observed: out.Observed, Explained: out.Explained}
 	s.mu.Unlock()
 	switch {
 	case err != nil:

@@ -125,6 +125,8 @@ type Step struct {
 	Guess    string `json:"guess,omitempty"`
 	Answer   string `json:"answer,omitempty"`
 	Observed string `json:"observed,omitempty"`
+	// Explained: Observed was concluded from the state; nobody reported it.
+	Explained bool `json:"explained,omitempty"`
 }
 
 // Check is one thing a step promised.

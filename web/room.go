@@ -227,7 +227,7 @@ func commandRan(c *lessons.CommandRan) Command {
 
 func taken(t *lessons.Taken) Step {
 	s := Step{ID: t.ID, State: string(t.State), Commands: []Command{}, Checks: []Check{},
-		Guess: t.Guess, Answer: t.Answer, Observed: t.Observed}
+		Guess: t.Guess, Answer: t.Answer, Observed: t.Observed, Explained: t.Explained}
 	for i, r := range t.Ran {
 		s.Commands = append(s.Commands, commandRan(&lessons.CommandRan{Step: t.ID, Index: i, Ran: r}))
 	}

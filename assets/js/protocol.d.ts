@@ -83,7 +83,7 @@ export type Command = {
 export type Check = { ok: boolean; text: string; got?: string };
 export type StepRun = {
   id: string; state: 'done' | 'failed' | 'broken' | 'skipped'; commands: Command[] | null; checks: Check[] | null;
-  guess?: string; answer?: string; observed?: string;
+  guess?: string; answer?: string; observed?: string; explained?: boolean;
 };
 export type ServerError = { code: string; text: string; do?: string };
 export type Message = {

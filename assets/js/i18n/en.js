@@ -42,6 +42,7 @@ export default {
   'option.wrong': 'your answer, wrong',
   'verdict': 'The kernel says',
   'verdict.label': 'The kernel says:',
+  'verdict.explained': 'Concluded from what was seen:',
   'verdict.stop': '.',
   'verdict.right': 'As you predicted.',
   'verdict.wrong': 'Not what you predicted.',

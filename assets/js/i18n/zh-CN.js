@@ -42,6 +42,7 @@ export default {
   'option.wrong': '你的答案，错误',
   'verdict': '内核说：',
   'verdict.label': '内核说：',
+  'verdict.explained': '由观察到的推断：',
   'verdict.stop': '。',
   'verdict.right': '与你的预测一致。',
   'verdict.wrong': '与你的预测不同。',

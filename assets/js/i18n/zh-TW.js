@@ -42,6 +42,7 @@ export default {
   'option.wrong': '你的答案，錯誤',
   'verdict': '核心說：',
   'verdict.label': '核心說：',
+  'verdict.explained': '由觀察到的推斷：',
   'verdict.stop': '。',
   'verdict.right': '與你的預測一致。',
   'verdict.wrong': '與你的預測不同。',

@@ -147,7 +147,7 @@ function Verdict({ step, run }) {
   if (run.state === 'skipped' || run.state === 'broken') return null;
   if (!run.answer && !run.observed) return html`<div class="verdict none">${t('verdict.none')}</div>`;
   return html`<div class="verdict">
-    <p><b>${t(plainly(run.observed) ? 'verdict' : 'verdict.label')} <${Label} text=${plainly(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
+    <p><b>${t(run.explained ? 'verdict.explained' : plainly(run.observed) ? 'verdict' : 'verdict.label')} <${Label} text=${plainly(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
       ${chosen && (chosen.id === run.answer ? t('verdict.right') : t('verdict.wrong'))}</p>
     ${chosen && chosen.id !== run.answer && chosen.why && html`<div class="mis"><p class="you">${t('verdict.you')} <${Label} text=${localized(s.lang, chosen.label)} /></p><${Prose} docs=${chosen.why} /></div>`}
     ${right?.why && html`<${Prose} docs=${right.why} />`}
