@@ -237,7 +237,7 @@ func TestAnswer(t *testing.T) {
 				ran[i].Traces[j].Evidence = trace.Explained
 			}
 		}
-		s := &Step{Predict: &Predict{Answer: Selector{Packet: &PacketCheck{Is: "echo reply"}, Field: field}}}
+		s := &Step{Predict: &Predict{Answer: Selector{Packet: &PacketSelector{Is: "echo reply"}, Field: field}}}
 		if _, observed, explained := answer(s, aSnapshot(), ran); observed == "" || explained != want {
 			t.Errorf("%s: observed %q, explained %v", field, observed, explained)
 		}
