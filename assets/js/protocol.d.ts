@@ -12,7 +12,7 @@ export type Predict = { question: Text; options: Option[] };
 export type Focus = { tab: string; command: number; node?: string };
 export type LessonStep = {
   id: string; title: Text; prose: Docs; after: Docs;
-  commands: Line[] | null; predict?: Predict; focus: Focus;
+  commands: Line[] | null; predict?: Predict; focus: Focus; fails?: number[];
 };
 export type Lesson = { id: string; world: string; title: Text; intro: Docs; steps: LessonStep[] };
 export type LessonCard = { id: string; title: Text; steps?: number; summary?: Text; intro?: Docs };

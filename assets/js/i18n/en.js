@@ -35,6 +35,7 @@ export default {
   'running': 'running',
   'command.of': 'command {n} of {total}',
   'status': 'exit {n}',
+  'status.meant': 'exit {n}, as it should',
   'predict': 'Predict:',
   'predict.skip': 'Answer with the number keys, or run without answering.',
   'predict.taken': 'Noted. Run the step, and the kernel will answer.',

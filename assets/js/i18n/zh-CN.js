@@ -35,6 +35,7 @@ export default {
   'running': '运行中',
   'command.of': '第 {n} 条命令，共 {total} 条',
   'status': '退出码 {n}',
+  'status.meant': '退出码 {n}，正该如此',
   'predict': '预测：',
   'predict.skip': '按数字键作答，也可以不作答直接运行。',
   'predict.taken': '已记下。运行这一步，由内核给出答案。',

@@ -35,6 +35,7 @@ export default {
   'running': '執行中',
   'command.of': '第 {n} 道指令，共 {total} 道',
   'status': '結束碼 {n}',
+  'status.meant': '結束碼 {n}，正該如此',
   'predict': '預測：',
   'predict.skip': '按數字鍵作答，也可以不作答直接執行。',
   'predict.taken': '已記下。執行這一步，由核心給出答案。',

@@ -91,18 +91,18 @@ function Commands({ lines, step, run }) {
       const now = running?.index === i && !result;
       return html`<li key=${`${step.id} ${i}`} class=${now ? 'now' : undefined}>
         <span class="line">${now && html`<i class="spin" aria-label=${t('running')}></i>`}<${CommandLine} node=${line.node} text=${line.text} /></span>
-        ${result && html`<${Output} result=${result} open=${step.focus?.tab === 'commands' && step.focus.command === i} />`}
+        ${result && html`<${Output} result=${result} open=${step.focus?.tab === 'commands' && step.focus.command === i} meant=${step.fails?.includes(i)} />`}
       </li>`;
     })}
     ${running && html`<li class="progress">${t('command.of', { n: running.index + 1, total: running.total })}</li>`}
   </ol>`;
 }
 
-/** What a command printed: short ones open, long ones folded. @param {{ result: Command, open?: boolean }} props */
-export function Output({ result, open }) {
+/** What a command printed: short ones open, long ones folded. @param {{ result: Command, open?: boolean, meant?: boolean }} props */
+export function Output({ result, open, meant }) {
   const { t } = usePage();
   const text = [result.stdout, result.stderr].filter(Boolean).map((x) => String(x).replace(/\n$/, '')).join('\n');
-  const status = result.status !== 0 && html`<span class="status">${t('status', { n: result.status })}</span>`;
+  const status = result.status !== 0 && html`<span class="status">${t(meant ? 'status.meant' : 'status', { n: result.status })}</span>`;
   if (!text) return status ? html`<div class="out">${status}</div>` : null;
   const count = text.split('\n').length;
   return html`<details class="out" open=${open || count <= 4 || (result.status !== 0 && count <= 8)}>
