@@ -98,15 +98,13 @@ type Begin struct {
 
 // Command is a command that ended, with what it printed and sent.
 type Command struct {
-	Step   string `json:"step,omitempty"` // empty for a command of the learner's own
-	Index  int    `json:"index"`
-	Node   string `json:"node"`
-	Text   string `json:"text"`
-	Status int    `json:"status"`
-	Stdout string `json:"stdout,omitempty"`
-	Stderr string `json:"stderr,omitempty"`
-	// Ops are the canonical forms of what the line came to.
-	Ops    []string      `json:"ops,omitempty"`
+	Step   string        `json:"step,omitempty"` // empty for a command of the learner's own
+	Index  int           `json:"index"`
+	Node   string        `json:"node"`
+	Text   string        `json:"text"`
+	Status int           `json:"status"`
+	Stdout string        `json:"stdout,omitempty"`
+	Stderr string        `json:"stderr,omitempty"`
 	Traces []trace.Trace `json:"traces,omitempty"` // journeys of the packets it sent
 }
 

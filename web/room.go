@@ -213,16 +213,8 @@ func begun(b *lessons.Begun) *Begin {
 }
 
 func commandRan(c *lessons.CommandRan) Command {
-	m := Command{Step: c.Step, Index: c.Index, Node: c.Node, Text: c.Text,
+	return Command{Step: c.Step, Index: c.Index, Node: c.Node, Text: c.Text,
 		Status: c.Status, Stdout: c.Stdout, Stderr: c.Stderr, Traces: c.Traces}
-	for _, e := range c.Ops {
-		text := e.Op.String()
-		if e.Node != c.Node {
-			text = e.Node + "# " + text
-		}
-		m.Ops = append(m.Ops, text)
-	}
-	return m
 }
 
 func taken(t *lessons.Taken) Step {

@@ -162,3 +162,24 @@ func TestFlow(t *testing.T) {
 		t.Errorf("%q (reply %v), %q (reply %v)", id, reply, id2, reply2)
 	}
 }
+
+// A busy kernel may leave a packet lying between two devices: its journey is
+// one all the same. What has arrived is told at once.
+func TestAssemblePause(t *testing.T) {
+	var got []trace.Trace
+	a := NewAssembler(still{}, func(tr trace.Trace) { got = append(got, tr) })
+	h := header("172.18.0.8", "203.0.113.10")
+	a.Sighting(Sighting{Seq: 1, Node: "ns1", Dev: "veth1", Out: true, At: 100, Header: h, Key: 1})
+	if left := a.Flush(time.Now().Add(Patience/2), false); left != 1 || len(got) != 0 {
+		t.Fatalf("half a journey was told: %v, %d under way", got, left)
+	}
+	a.Sighting(Sighting{Seq: 2, Node: "host", Dev: "veth0", At: 50e6, Header: h, Key: 1})
+	for i, point := range []trace.Point{trace.Prerouting, trace.Input} {
+		for _, edge := range []Edge{First, Last} {
+			a.Hook(Hook{Node: "host", ID: uint32(i), Point: point, Edge: edge, Verdict: trace.Pass, Header: h, Key: 1, HasKey: true})
+		}
+	}
+	if left := a.Flush(time.Now().Add(Idle), false); left != 0 || len(got) != 1 || len(got[0].Hops) != 2 || got[0].Disposition != trace.Delivered {
+		t.Errorf("%d under way; told: %+v", left, got)
+	}
+}
