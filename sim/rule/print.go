@@ -1,0 +1,6 @@
+package rule
+
+// words is a rule being written.
+type words []string
+
+func (w *words) add(s ...string) { *w = append(*w, s...) }
