@@ -258,7 +258,7 @@ func (in *inside) sighting(n *node, s capture.Sighting) {
 		in.dropped++
 	default:
 		in.queue = append(in.queue, trace.Packet{Seq: s.Seq, Node: s.Node, Dev: s.Dev, Out: s.Out, At: s.At, Header: s.Header,
-			Summary: capture.Summary(s.Header), Payload: printable(s.Header, s.Payload)})
+			Summary: s.Header.Summary(), Payload: printable(s.Header, s.Payload)})
 	}
 	in.mu.Unlock()
 	signalTo(in.tell)

@@ -281,7 +281,7 @@ func assemble(j *journey, v View) (t trace.Trace, ok bool) {
 	if len(t.Hops) == 0 {
 		return t, false
 	}
-	t.Summary = Summary(t.First())
+	t.Summary = t.First().Summary()
 	b.end(&t, all[len(all)-1])
 	return t, true
 }

@@ -63,7 +63,7 @@ func FuzzFrame(f *testing.F) {
 	d := NewDecoder()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, _, _, ok := d.Frame(b); ok {
-			Summary(h)
+			_ = h.Summary()
 		}
 		if len(b) > 20 {
 			d.Packet(b[:20], b[20:])

@@ -160,30 +160,3 @@ func flags(t *layers.TCP) string {
 	}
 	return strings.Join(s, ",")
 }
-
-// Summary names a packet in a few words, as a lesson would.
-func Summary(h trace.Header) string {
-	switch h.Proto {
-	case "arp":
-		if h.ARPOp == "reply" {
-			return fmt.Sprintf("ARP %s is-at %s", h.Src, h.ARPMAC)
-		}
-		return fmt.Sprintf("ARP who-has %s", h.Dst)
-	case "icmp":
-		switch h.ICMPType {
-		case layers.ICMPv4TypeEchoRequest:
-			return "ICMP echo request"
-		case layers.ICMPv4TypeEchoReply:
-			return "ICMP echo reply"
-		}
-		return "ICMP " + strings.ToLower(layers.CreateICMPv4TypeCode(h.ICMPType, h.ICMPCode).String())
-	case "tcp":
-		if data := h.Len - 40; data > 20 && strings.Contains(h.TCPFlags, "PSH") {
-			return "TCP data"
-		}
-		return "TCP " + h.TCPFlags
-	case "udp":
-		return fmt.Sprintf("UDP to port %d", h.DstPort)
-	}
-	return "IP protocol " + h.Proto
-}

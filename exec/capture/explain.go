@@ -31,7 +31,7 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 		for i := 0; i+1 < len(args); i += 2 {
 			t.Args[args[i]] = args[i+1]
 		}
-		t.Reason = reason(code, t.Args)
+		t.Reason = trace.Reason(code, t.Args)
 	}
 
 	if d := b.died; d != nil {
@@ -280,47 +280,6 @@ func outDev(p *pass) string {
 		}
 	}
 	return ""
-}
-
-// reason is the English sentence for a code; the page has its own.
-func reason(code string, a map[string]string) string {
-	switch code {
-	case trace.CodeDelivered:
-		return "delivered to " + a["node"]
-	case trace.CodeRefused:
-		return fmt.Sprintf("delivered to %s, where nobody listens on port %s", a["node"], a["port"])
-	case trace.CodeRuleDrop:
-		return fmt.Sprintf("dropped in %s by rule %s of %s in table %s: %s", a["node"], a["rule"], a["chain"], a["table"], a["text"])
-	case trace.CodeRuleReject:
-		return fmt.Sprintf("rejected in %s by rule %s of %s in table %s: %s", a["node"], a["rule"], a["chain"], a["table"], a["text"])
-	case trace.CodePolicyDrop:
-		return fmt.Sprintf("dropped in %s by the policy of %s in table %s", a["node"], a["chain"], a["table"])
-	case trace.CodeForwardingOff:
-		return fmt.Sprintf("%s is not an address of %s, and %s does not forward: net.ipv4.ip_forward is 0", a["dst"], a["node"], a["node"])
-	case trace.CodeNoRoute:
-		return fmt.Sprintf("%s has no route to %s", a["node"], a["dst"])
-	case trace.CodeNoWayBack:
-		return fmt.Sprintf("%s got it, but has no route back to %s", a["node"], a["dst"])
-	case trace.CodeMartianSource:
-		return fmt.Sprintf("%s refuses the source %s on %s: such a packet cannot come from there", a["node"], a["src"], a["dev"])
-	case trace.CodeMartianDest:
-		return fmt.Sprintf("%s refuses the destination %s on %s: 127/8 stays inside a machine", a["node"], a["dst"], a["dev"])
-	case trace.CodeLoopbackReroute:
-		return fmt.Sprintf("rewritten in OUTPUT, it has to be routed anew, and the source %s may not leave %s by %s: route_localnet is 0", a["src"], a["node"], a["dev"])
-	case trace.CodeReversePath:
-		return fmt.Sprintf("%s would answer %s by another interface than %s: rp_filter drops it", a["node"], a["src"], a["dev"])
-	case trace.CodeNoNeighbour:
-		return fmt.Sprintf("nobody answered who has %s on %s of %s", a["ip"], a["dev"], a["node"])
-	case trace.CodeTTLExceeded:
-		return "its time to live ran out in " + a["node"]
-	case trace.CodeTooBig:
-		return fmt.Sprintf("larger than the %s bytes that %s of %s can send, and may not be split", a["mtu"], a["dev"], a["node"])
-	case trace.CodeNoCarrier:
-		return fmt.Sprintf("%s of %s is down at this end or the other", a["dev"], a["node"])
-	case trace.CodeUnclaimed:
-		return "nobody wanted it; last seen in " + a["node"]
-	}
-	return fmt.Sprintf("last seen in %s at %s", a["node"], a["point"])
 }
 
 // dnatTarget returns the address a DNAT rule rewrites to, with its port or 0.

@@ -34,6 +34,7 @@ const (
 	CodeTooBig          = "too-big"          // node, dev, mtu
 	CodeNoCarrier       = "no-carrier"       // node, dev
 	CodeUnclaimed       = "unclaimed"        // node
+	CodeLooped          = "looped"           // node
 	CodeVanished        = "vanished"         // node, point
 )
 

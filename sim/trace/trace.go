@@ -97,6 +97,7 @@ const (
 	Forward     Point = "FORWARD"
 	Postrouting Point = "POSTROUTING"
 	Conntrack   Point = "conntrack" // a rewrite made by an existing connection's entry
+	Tunnel      Point = "tunnel"    // a vxlan device put the packet into another, or took it out
 	TX          Point = "tx"        // left by a device
 )
 
@@ -182,6 +183,9 @@ type Header struct {
 
 	ARPOp  string `json:"arpOp,omitempty"`  // request, reply
 	ARPMAC string `json:"arpMAC,omitempty"` // reply: the answer
+
+	// Outer is the header of the packet that carries this one (VXLAN, RFC 7348).
+	Outer *Header `json:"outer,omitempty"`
 }
 
 // Rewritten reports whether the step changed what NAT can change.
@@ -200,7 +204,7 @@ func (t *Trace) Last() Header {
 }
 
 var points = map[Point]bool{RX: true, Bridge: true, Prerouting: true, RouteStep: true, Input: true,
-	Socket: true, Output: true, Forward: true, Postrouting: true, Conntrack: true, TX: true}
+	Socket: true, Output: true, Forward: true, Postrouting: true, Conntrack: true, Tunnel: true, TX: true}
 
 var dispositions = map[Disposition]bool{Delivered: true, Dropped: true, Rejected: true, ForwardingOff: true,
 	NoRouteTo: true, NoWayBack: true, Martian: true, ReversePath: true, NoNeighbour: true, TTLExceeded: true,

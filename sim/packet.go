@@ -1,0 +1,216 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"vethlab/sim/trace"
+)
+
+// IP is an IPv4 address as a number, so that comparing and masking cost nothing.
+type IP uint32
+
+func ipOf(a netip.Addr) IP {
+	if !a.Is4() {
+		return 0
+	}
+	b := a.As4()
+	return IP(binary.BigEndian.Uint32(b[:]))
+}
+
+// Addr returns the address in the standard library's form.
+func (ip IP) Addr() netip.Addr {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], uint32(ip))
+	return netip.AddrFrom4(b)
+}
+
+func (ip IP) String() string { return ip.Addr().String() }
+
+func (ip IP) loopback() bool  { return ip>>24 == 127 }
+func (ip IP) multicast() bool { return ip>>28 == 0xe }
+func (ip IP) zeronet() bool   { return ip>>24 == 0 }
+func (ip IP) broadcast() bool { return ip == 0xffffffff }
+
+// mask returns the netmask of a prefix length.
+func mask(bits int) IP { return IP(^uint64(0) << (32 - bits)) }
+
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+func (m MAC) String() string {
+	if m == (MAC{}) {
+		return "00:00:00:00:00:00"
+	}
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+func (m MAC) multicast() bool { return m[0]&1 == 1 }
+
+var broadcastMAC = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// EtherTypes (include/uapi/linux/if_ether.h).
+const (
+	ethIP  = 0x0800
+	ethARP = 0x0806
+)
+
+// Protocols of IP (include/uapi/linux/in.h).
+const (
+	protoICMP = 1
+	protoTCP  = 6
+	protoUDP  = 17
+)
+
+// Flags of a TCP segment, and of an IP packet.
+const (
+	tcpFIN = 1 << iota
+	tcpSYN
+	tcpRST
+	tcpPSH
+	tcpACK
+	tcpURG
+)
+const (
+	ipDF = 1 << iota // don't fragment
+	ipMF             // more fragments
+)
+
+// header is what a packet looks like on the wire: a value, so that a step of a
+// journey can keep what it was before and after.
+type header struct {
+	srcMAC, dstMAC MAC
+	etherType      uint16
+
+	src, dst   IP // ARP: sender's and target's protocol address
+	proto      uint8
+	ttl        uint8
+	tos        uint8
+	flags      uint8 // ipDF, ipMF
+	id         uint16
+	fragOffset uint16 // bytes
+	len        int32  // bytes of the IP packet
+
+	sport, dport uint16 // ICMP echo: both are the identifier
+	icmpType     uint8
+	icmpCode     uint8
+	tcpFlags     uint8
+	arpReply     bool
+	icmpSeq      uint16
+	icmpInfo     uint32 // "fragmentation needed": the next hop's MTU
+	seq, ack     uint32
+	arpMAC       MAC // ARP: the sender's hardware address
+
+	// outer is set on a packet that travels inside another (VXLAN): the headers
+	// of the packet around it. It is never changed once set.
+	outer *header
+}
+
+// packet is one packet under way: its header, and what the kernel keeps beside
+// it in struct sk_buff.
+type packet struct {
+	header
+	payload []byte  // of TCP or UDP; shared, never changed
+	quoted  *header // in an ICMP error: the header of the packet it is about
+	inner   *packet // VXLAN: the frame inside
+
+	ns     *Netns // the namespace it is in now
+	in     *Link  // the device it came in by; nil when it was made here
+	route  route  // once decided: skb_dst
+	routed bool
+	mark   uint32
+	typ    packetType
+	// physIn and physOut are the bridge's ports while br_netfilter shows a
+	// bridged packet to the IP hooks (struct nf_bridge_info).
+	physIn, physOut *Link
+	ct              *conn // its connection's entry; nil before conntrack has looked, and when untracked
+	ctInfo          ctInfo
+	untracked       bool
+	tracing         bool // a TRACE rule or nft's nftrace was met
+	sock            *socket
+
+	flow  *flow
+	reply bool // it goes back to whoever began the flow
+	trail
+}
+
+// packetType says whom a frame is for (skb->pkt_type, eth_type_trans).
+type packetType uint8
+
+const (
+	toHost packetType = iota
+	toBroadcast
+	toMulticast
+	toOther // somebody else's MAC address
+)
+
+// clone makes a copy that goes its own way, as skb_clone does for flooding.
+func (w *World) clone(p *packet) *packet {
+	c := w.newPacket()
+	*c = *p
+	c.trail = w.rec.fork(p)
+	return c
+}
+
+func (h *header) isARP() bool { return h.etherType == ethARP }
+
+// first reports whether the packet carries the beginning of its transport
+// header: later fragments have no ports.
+func (h *header) first() bool { return h.fragOffset == 0 }
+
+var protoNames = map[uint8]string{protoICMP: "icmp", protoTCP: "tcp", protoUDP: "udp"}
+
+// tcpFlagNames are in the order in which a trace writes them.
+var tcpFlagNames = []struct {
+	bit  uint8
+	name string
+}{{tcpSYN, "SYN"}, {tcpFIN, "FIN"}, {tcpRST, "RST"}, {tcpPSH, "PSH"}, {tcpACK, "ACK"}, {tcpURG, "URG"}}
+
+// public writes the header in the form of a trace.
+func (h *header) public() trace.Header {
+	t := trace.Header{SrcMAC: h.srcMAC.String(), DstMAC: h.dstMAC.String(), Src: h.src.Addr(), Dst: h.dst.Addr()}
+	if h.srcMAC == (MAC{}) && h.dstMAC == (MAC{}) {
+		t.SrcMAC, t.DstMAC = "", ""
+	}
+	if h.isARP() {
+		t.Proto, t.ARPOp = "arp", "request"
+		if h.arpReply {
+			t.ARPOp, t.ARPMAC = "reply", h.arpMAC.String()
+		}
+		return t
+	}
+	t.Proto = protoNames[h.proto]
+	if t.Proto == "" {
+		t.Proto = fmt.Sprint(h.proto)
+	}
+	t.TTL, t.ID, t.Len = h.ttl, h.id, int(h.len)
+	switch {
+	case !h.first():
+	case h.proto == protoICMP:
+		t.ICMPType, t.ICMPCode, t.ICMPID, t.ICMPSeq = h.icmpType, h.icmpCode, h.sport, h.icmpSeq
+	case h.proto == protoTCP:
+		t.SrcPort, t.DstPort, t.TCPSeq, t.TCPAck = h.sport, h.dport, h.seq, h.ack
+		t.TCPFlags = tcpFlagText(h.tcpFlags)
+	case h.proto == protoUDP:
+		t.SrcPort, t.DstPort = h.sport, h.dport
+	}
+	if h.outer != nil {
+		o := h.outer.public()
+		t.Outer = &o
+	}
+	return t
+}
+
+func tcpFlagText(flags uint8) string {
+	s := ""
+	for _, f := range tcpFlagNames {
+		if flags&f.bit != 0 {
+			if s != "" {
+				s += ","
+			}
+			s += f.name
+		}
+	}
+	return s
+}

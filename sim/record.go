@@ -1,0 +1,310 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"vethlab/sim/trace"
+)
+
+// recorder keeps the journeys of an operation's packets as they happen, in a
+// form that costs a copy and nothing else; traces writes them out afterwards.
+type recorder struct {
+	journeys []*journey // of the operation under way
+	free     []*journey
+	count    uint64
+}
+
+// flow is a conversation: its packets share it, in both directions and across NAT.
+type flow struct{ id string }
+
+// journey is what one packet did, with all its copies.
+type journey struct {
+	id       uint64
+	flow     *flow
+	reply    bool
+	start    int64
+	steps    []step
+	branches []branch
+	live     int  // copies that are under way
+	told     bool // it is part of a result already
+}
+
+// branch is the way of one copy of a packet. Branch 0 is the packet itself.
+type branch struct {
+	parent int32
+	from   int32 // how many steps the journey had when it parted
+	end    ending
+}
+
+// trail is a packet's place in the record.
+type trail struct {
+	journey *journey
+	branch  int32
+}
+
+// step is a trace.Step before anybody has asked for it.
+type step struct {
+	branch  int32
+	rule    int32
+	ns      *Netns
+	dev     *Link
+	point   trace.Point
+	table   string
+	chain   string
+	text    fmt.Stringer // the rule, as iptables-save prints it
+	verdict trace.Verdict
+	at      int64
+	conn    *conn  // what rewrote the packet, when it was its connection's entry
+	row     string // route: the row of the table
+	code    string // one of trace's Codes, with what it needs
+	ip      IP
+	port    uint16
+	before  header
+	after   header
+}
+
+// ending says how a packet, or one copy of it, came to its end. The fields
+// after the code fill the blanks that the code has.
+type ending struct {
+	disposition trace.Disposition
+	code        string
+	ns          *Netns
+	dev         *Link
+	ip          IP // src, dst or ip, as the code has it
+	port        uint16
+	mtu         int
+	table       string
+	chain       string
+	rule        int
+	text        fmt.Stringer
+}
+
+// maxSteps ends a journey that goes round in circles. The longest honest one
+// has some hundred points.
+const maxSteps = 2000
+
+// begin forgets the journeys of the operation before. One whose packet still
+// waits somewhere (for ARP) is left to it.
+func (r *recorder) begin() {
+	for i, j := range r.journeys {
+		r.journeys[i] = nil
+		if j.live == 0 && len(r.free) < 256 {
+			*j = journey{steps: j.steps[:0], branches: j.branches[:0]}
+			r.free = append(r.free, j)
+		}
+	}
+	r.journeys = r.journeys[:0]
+}
+
+// depart begins a packet's journey.
+func (w *World) depart(p *packet, f *flow, reply bool) {
+	r := &w.rec
+	var j *journey
+	if n := len(r.free); n > 0 {
+		j = r.free[n-1]
+		r.free = r.free[:n-1]
+	} else {
+		j = new(journey)
+	}
+	r.count++
+	j.id, j.flow, j.reply, j.start, j.live = r.count, f, reply, w.now, 1
+	j.branches = append(j.branches, branch{parent: -1})
+	p.flow, p.reply, p.trail = f, reply, trail{j, 0}
+	r.journeys = append(r.journeys, j)
+}
+
+// fork gives a copy of p a branch of its own.
+func (r *recorder) fork(p *packet) trail {
+	j := p.journey
+	j.live++
+	j.branches = append(j.branches, branch{parent: p.branch, from: int32(len(j.steps))})
+	return trail{j, int32(len(j.branches) - 1)}
+}
+
+// note records that p is at a point. The caller fills in what else there is to
+// say, before the next note. What rewrote the packet sets before.
+func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
+	w.now += stepTime
+	j := p.journey
+	j.steps = append(j.steps, step{branch: p.branch, ns: p.ns, dev: dev, point: point, at: w.now, before: p.header, after: p.header})
+	return &j.steps[len(j.steps)-1]
+}
+
+// end records how p ended. The packet is gone: nobody may use it afterwards.
+func (w *World) end(p *packet, e ending) {
+	w.waits(p, e)
+	p.journey.live--
+	w.discard(p)
+}
+
+// waits records how p would end if nothing more happened to it.
+func (w *World) waits(p *packet, e ending) {
+	if e.ns == nil {
+		e.ns = p.ns
+	}
+	p.journey.branches[p.branch].end = e
+}
+
+// goesOn takes back what waits said.
+func (w *World) goesOn(p *packet) { p.journey.branches[p.branch].end = ending{} }
+
+// vanish ends p without a word of where: for what the model has no better name.
+func (w *World) vanish(p *packet) {
+	w.end(p, ending{disposition: trace.Vanished, code: trace.CodeVanished})
+}
+
+// traces writes the operation's journeys out, in the order they began.
+func (r *recorder) traces() []trace.Trace {
+	var ts []trace.Trace
+	for _, j := range r.journeys {
+		if !j.told && len(j.steps) > 0 {
+			j.told = true
+			ts = append(ts, j.trace())
+		}
+	}
+	slices.SortStableFunc(ts, func(a, b trace.Trace) int { return cmp.Compare(a.Start, b.Start) })
+	return ts
+}
+
+// visit is a stay of one copy in one node: what becomes a hop.
+type visit struct {
+	ns     *Netns
+	branch int32
+	steps  []*step
+}
+
+// trace writes a journey out as a trace: visit by visit, without the copies
+// that a bridge flooded to those who did not want them.
+func (j *journey) trace() trace.Trace {
+	visits := j.visits()
+	kept, also := prune(visits, j.branches)
+	t := trace.Trace{ID: strconv.FormatUint(j.id, 10), Reply: j.reply, Start: j.steps[0].at, Also: also}
+	if j.flow != nil {
+		t.Flow = j.flow.id
+	}
+	for _, v := range kept {
+		if len(t.Hops) == 0 || t.Hops[len(t.Hops)-1].Node != v.ns.name {
+			t.Hops = append(t.Hops, trace.Hop{Node: v.ns.name})
+		}
+		h := &t.Hops[len(t.Hops)-1]
+		for _, s := range v.steps {
+			h.Steps = append(h.Steps, s.public(t.Start))
+		}
+	}
+	t.Summary = t.First().Summary()
+	last := kept[len(kept)-1]
+	e := j.branches[last.branch].end
+	if e.disposition == "" {
+		e = ending{disposition: trace.Vanished, code: trace.CodeVanished, ns: last.ns}
+	}
+	t.Disposition, t.Code, t.Evidence, t.Node = e.disposition, e.code, trace.Simulated, e.ns.name
+	t.Args = e.args()
+	if e.code == trace.CodeVanished {
+		s := last.steps[len(last.steps)-1]
+		t.Args["point"] = string(s.point)
+		if s.dev != nil {
+			t.Args["point"] += " " + s.dev.name
+		}
+	}
+	t.Reason = trace.Reason(t.Code, t.Args)
+	return t
+}
+
+// visits sorts the steps by node and copy. A copy's first steps belong to the
+// visit it parted from: a bridge sends several copies from one node.
+func (j *journey) visits() []*visit {
+	var all []*visit
+	current := make([]*visit, len(j.branches)) // of each branch
+	for i := range j.steps {
+		s := &j.steps[i]
+		v := current[s.branch]
+		if v == nil {
+			for b := s.branch; v == nil && j.branches[b].parent >= 0; {
+				b = j.branches[b].parent
+				v = current[b]
+			}
+			if v != nil && v.ns == s.ns && s.point != trace.RX {
+				v.steps = append(v.steps, s)
+				continue
+			}
+			v = nil
+		}
+		if v == nil || v.ns != s.ns {
+			v = &visit{ns: s.ns, branch: s.branch}
+			all = append(all, v)
+			current[s.branch] = v
+		}
+		v.steps = append(v.steps, s)
+	}
+	return all
+}
+
+// prune takes away the visits of copies that nobody wanted, and names their nodes.
+func prune(visits []*visit, branches []branch) (kept []*visit, also []string) {
+	for i, v := range visits {
+		if i > 0 && branches[v.branch].end.disposition == trace.Unclaimed && branches[v.branch].end.ns == v.ns {
+			also = append(also, v.ns.name)
+			continue
+		}
+		kept = append(kept, v)
+	}
+	return kept, also
+}
+
+func (s *step) public(start int64) trace.Step {
+	t := trace.Step{Point: s.point, Table: s.table, Chain: s.chain, Rule: int(s.rule), Verdict: s.verdict, At: s.at - start,
+		Timed: s.point == trace.RX || s.point == trace.TX, Before: s.before.public(), After: s.after.public(), Note: s.row, Evidence: trace.Simulated}
+	if s.dev != nil {
+		t.Dev = s.dev.name
+	}
+	if s.text != nil {
+		t.RuleText = s.text.String()
+	}
+	if t.Rewritten() {
+		switch {
+		case s.conn != nil:
+			t.Cause = "conntrack: " + s.conn.String()
+		case s.rule > 0:
+			t.Cause = fmt.Sprintf("%s %s rule %d: %s", s.table, s.chain, s.rule, s.verdict)
+		}
+	}
+	if s.code != "" {
+		e := ending{code: s.code, dev: s.dev, ip: s.ip, port: s.port}
+		t.Code, t.Args = s.code, e.args()
+		t.Note = trace.StepNote(t.Code, t.Args)
+	}
+	return t
+}
+
+// args fills the blanks of a code.
+func (e *ending) args() map[string]string {
+	a := map[string]string{}
+	if e.ns != nil {
+		a["node"] = e.ns.name
+	}
+	if e.dev != nil {
+		a["dev"] = e.dev.name
+	}
+	switch e.code {
+	case trace.CodeRuleDrop, trace.CodeRuleReject, trace.CodePolicyDrop:
+		delete(a, "dev")
+		a["table"], a["chain"], a["rule"], a["text"] = e.table, e.chain, strconv.Itoa(e.rule), ""
+		if e.text != nil {
+			a["text"] = e.text.String()
+		}
+	case trace.CodeRefused, trace.CodeListens:
+		a["port"] = strconv.Itoa(int(e.port))
+	case trace.CodeForwardingOff, trace.CodeNoRoute, trace.CodeNoWayBack, trace.CodeMartianDest:
+		a["dst"] = e.ip.String()
+	case trace.CodeMartianSource, trace.CodeReversePath, trace.CodeLoopbackReroute:
+		a["src"] = e.ip.String()
+	case trace.CodeNoNeighbour:
+		a["ip"] = e.ip.String()
+	case trace.CodeTooBig:
+		a["mtu"] = strconv.Itoa(e.mtu)
+	}
+	return a
+}
