@@ -20,10 +20,12 @@ const (
 // arrows say which parts of this repository a part may import, beside itself.
 // A part is the longest of these names that a package's path begins with.
 var arrows = map[string][]string{
-	"cmd":         {"web", "lessons", "sim", "sim/cmdline", "sim/op", "sim/state", "sim/trace", "exec", "assets"},
+	"cmd":         {"web", "lessons", "sim", "sim/tools", "sim/cmdline", "sim/op", "sim/state", "sim/trace", "exec", "assets"},
 	"web":         {"lessons", "assets", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"lessons":     {"sim/cmdline", "sim/op", "sim/state", "sim/trace"},
-	"sim":         {"sim/op", "sim/state", "sim/trace"},
+	"sim":         {"sim/rule", "sim/op", "sim/state", "sim/trace"},
+	"sim/rule":    {},
+	"sim/tools":   {"sim", "sim/rule", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"exec":        {"sim/op", "sim/state", "sim/trace"},
 	"sim/cmdline": {"sim/op"},
 	"sim/op":      {"sim/state", "sim/trace"},
@@ -33,7 +35,7 @@ var arrows = map[string][]string{
 }
 
 // standardOnly are parts that import nothing but the standard library.
-var standardOnly = []string{"sim/state", "sim/trace", "sim/op"}
+var standardOnly = []string{"sim", "sim/rule", "sim/state", "sim/trace", "sim/op"}
 
 // forbidden reports why the package from, a path in this module, may not
 // import the package to; "" if it may.
@@ -124,6 +126,12 @@ func TestForbidden(t *testing.T) {
 		{"lessons", "vethlab/exec", false},
 		{"sim", "vethlab/exec", false},
 		{"sim", "vethlab/sim/cmdline", false},
+		{"sim", "vethlab/sim/rule", true},
+		{"sim", "golang.org/x/sys/unix", false},
+		{"sim/rule", "vethlab/sim/op", false},
+		{"sim/tools", "vethlab/sim", true},
+		{"sim/tools", "vethlab/sim/cmdline", true},
+		{"sim/tools", "vethlab/lessons", false},
 		{"exec", "vethlab/exec/sandbox", true},
 		{"exec/capture", "vethlab/sim/trace", true},
 		{"exec/capture", "vethlab/sim", false},
