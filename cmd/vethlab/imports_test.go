@@ -20,11 +20,12 @@ const (
 // arrows say which parts of this repository a part may import, beside itself.
 // A part is the longest of these names that a package's path begins with.
 var arrows = map[string][]string{
-	"cmd":         {"web", "lessons", "sim", "sim/tools", "sim/cmdline", "sim/op", "sim/state", "sim/trace", "exec", "assets"},
+	"cmd":         {"web", "lessons", "sim", "sim/tools", "sim/agree", "sim/cmdline", "sim/op", "sim/state", "sim/trace", "exec", "assets"},
 	"web":         {"lessons", "assets", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"lessons":     {"sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"sim":         {"sim/rule", "sim/op", "sim/state", "sim/trace"},
 	"sim/rule":    {},
+	"sim/agree":   {"sim/op", "sim/state", "sim/trace"},
 	"sim/tools":   {"sim", "sim/rule", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"exec":        {"sim/op", "sim/state", "sim/trace"},
 	"sim/cmdline": {"sim/op"},
