@@ -26,6 +26,7 @@ import (
 type Session struct {
 	lesson *Lesson
 	open   Opener
+	model  Modeller      // nil: nothing is foretold
 	limit  time.Duration // for one operation
 	tell   func(Update)  // told of what nobody asked for
 	base   context.Context
@@ -90,6 +91,7 @@ type Update struct {
 	Status   *Status
 	Begin    *Begun
 	Ran      *CommandRan
+	Forecast *StepForecast // before the step's first command
 	Step     *Taken
 	Snapshot *state.Snapshot // after a command
 	Event    *op.Event       // from the lab: packets, a trace, a snapshot
@@ -127,6 +129,12 @@ type CommandRan struct {
 	Ran
 }
 
+// StepForecast is what the model says a step will do.
+type StepForecast struct {
+	Step string
+	*Forecast
+}
+
 // Taken is a step that was run.
 type Taken struct {
 	ID    string
@@ -137,6 +145,7 @@ type Taken struct {
 	// Answer, Observed and Explained are as in StepOutcome.
 	Answer, Observed string
 	Explained        bool
+	Forecast         *Forecast // nil when none was made
 }
 
 // TakenState says what became of a step.
@@ -160,12 +169,13 @@ var (
 	errTimeout = errors.New("timeout")
 )
 
-// NewSession makes a session without a lab; Start makes the lab. limit is how
-// long one operation may take. tell is called for what happens unasked (a lab
+// NewSession makes a session without a lab; Start makes the lab. model, unless
+// nil, foretells what each step will do. limit is how long one operation may
+// take. tell is called for what happens unasked (a lab
 // that dies, packets); it must return quickly, and may be called by several
 // goroutines.
-func NewSession(l *Lesson, open Opener, limit time.Duration, tell func(Update)) *Session {
-	s := &Session{lesson: l, open: open, limit: limit, tell: tell, state: LabNone, guesses: map[string]string{}}
+func NewSession(l *Lesson, open Opener, model Modeller, limit time.Duration, tell func(Update)) *Session {
+	s := &Session{lesson: l, open: open, model: model, limit: limit, tell: tell, state: LabNone, guesses: map[string]string{}}
 	s.base, s.close = context.WithCancel(context.Background())
 	return s
 }
@@ -486,6 +496,10 @@ func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
 		return err
 	}
 	s.mark(i)
+	forecast := s.model.ForeseeStep(ctx, lab, step)
+	if forecast != nil {
+		tell(Update{Forecast: &StepForecast{step.ID, forecast}})
+	}
 	out, err := RunStep(ctx, lab.shell, lab, step, Observer{
 		Begin: func(n int, l Line) {
 			tell(Update{Begin: &Begun{step.ID, n, len(step.Commands), l}})
@@ -495,8 +509,9 @@ func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
 			s.look(ctx, tell) // RunStep will meet the same error
 		},
 	})
+	forecast = forecast.Compared(out.Snapshot)
 	s.mu.Lock()
-	t := Taken{ID: step.ID, State: StepDone, Ran: out.Ran, Check: out.Checks, Guess: s.guesses[step.ID], Answer: out.Answer, Observed: out.Observed, Explained: out.Explained}
+	t := Taken{ID: step.ID, State: StepDone, Ran: out.Ran, Check: out.Checks, Guess: s.guesses[step.ID], Answer: out.Answer, Observed: out.Observed, Explained: out.Explained, Forecast: forecast}
 	s.mu.Unlock()
 	switch {
 	case err != nil:

@@ -24,7 +24,7 @@ type pupil struct {
 func newPupil(t *testing.T, limit time.Duration) *pupil {
 	t.Helper()
 	p := &pupil{labs: &labtest.Labs{}}
-	p.Session = lessons.NewSession(labtest.Lesson(), p.labs.Open, limit, p.tell)
+	p.Session = lessons.NewSession(labtest.Lesson(), p.labs.Open, nil, limit, p.tell)
 	t.Cleanup(p.Close)
 	return p
 }
@@ -214,7 +214,7 @@ func TestSessionFailedCheck(t *testing.T) {
 	lesson := labtest.Lesson()
 	lesson.Steps[0].Commands = lesson.Steps[0].Commands[1:] // no ns1, so its check fails
 	q := &pupil{labs: &labtest.Labs{}}
-	q.Session = lessons.NewSession(lesson, q.labs.Open, time.Minute, q.tell)
+	q.Session = lessons.NewSession(lesson, q.labs.Open, nil, time.Minute, q.tell)
 	defer q.Close()
 	must(t, q.Start(q.tell))
 	must(t, q.Run("one", q.tell))

@@ -7,7 +7,7 @@ import (
 
 // ProtocolVersion is the first thing both sides say. It grows when an old page
 // could no longer talk to a new server.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // Request is what the page sends. ID is the page's own number for it; every
 // message that answers it carries the same number.
@@ -52,6 +52,7 @@ type Message struct {
 	Unfollowed uint64          `json:"unfollowed,omitempty"` // so many sightings belong to journeys that were not followed
 	Begin      *Begin          `json:"begin,omitempty"`
 	Command    *Command        `json:"command,omitempty"`
+	Forecast   *Forecast       `json:"forecast,omitempty"`
 	Step       *Step           `json:"step,omitempty"`
 	Error      *Error          `json:"error,omitempty"`
 	Done       bool            `json:"done,omitempty"` // Type "done": the request ended well
@@ -61,7 +62,11 @@ type Message struct {
 type Hello struct {
 	V       int    `json:"v"`
 	Version string `json:"version"` // of vethlab
-	Backend string `json:"backend"` // "kernel", or "none" where it cannot run
+	// Backend is what labs run on: "kernel"; "sim", a model of Linux networking,
+	// whose journeys all have the evidence "simulated"; or "none".
+	Backend string `json:"backend"`
+	// Model: the steps of a kernel lab are foretold by the model (see Forecast).
+	Model bool `json:"model,omitempty"`
 	// Reason says why the kernel backend cannot run, and Fix what to do.
 	Reason string `json:"reason,omitempty"`
 	Fix    string `json:"fix,omitempty"`
@@ -106,6 +111,8 @@ type Command struct {
 	Stdout string        `json:"stdout,omitempty"`
 	Stderr string        `json:"stderr,omitempty"`
 	Traces []trace.Trace `json:"traces,omitempty"` // journeys of the packets it sent
+	// Missing, in a Forecast, is a listing that the model does not know.
+	Missing string `json:"missing,omitempty"`
 }
 
 // Step is a step of the lesson that was run.
@@ -125,6 +132,33 @@ type Step struct {
 	Observed string `json:"observed,omitempty"`
 	// Explained: Observed was concluded from the state; nobody reported it.
 	Explained bool `json:"explained,omitempty"`
+	// Forecast is what the model had said of the step, with Differences.
+	Forecast *Forecast `json:"forecast,omitempty"`
+}
+
+// Forecast is what the model says a step will do. It is made from the kernel's
+// own state just before the step, and sent before the step's first "begin".
+// What it says is never the kernel's: its journeys have the evidence
+// "simulated", and IDs of their own.
+type Forecast struct {
+	Step string `json:"step"`
+	// Commands as the model ran them; fewer than the step has when Missing says
+	// why it did not go on.
+	Commands []Command `json:"commands"`
+	Missing  string    `json:"missing,omitempty"` // "not simulated: …"
+	// Answer and Observed answer the step's question as the model sees it.
+	Answer   string `json:"answer,omitempty"`
+	Observed string `json:"observed,omitempty"`
+	// Differences are the places where the lab, after the step, was not as the
+	// model expected. Journeys, statuses and texts are for the page to compare.
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+// Difference is a place in the lab's state.
+type Difference struct {
+	Path   string `json:"path"`   // host.links.veth0.up
+	Model  string `json:"model"`  // empty: not there
+	Kernel string `json:"kernel"` // empty: not there
 }
 
 // Check is one thing a step promised.

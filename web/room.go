@@ -120,6 +120,8 @@ func (r *room) tell(asker *client, id int, u lessons.Update) {
 	case u.Ran != nil:
 		c := commandRan(u.Ran)
 		r.send(asker, id, Message{Type: "command", Command: &c})
+	case u.Forecast != nil:
+		r.send(asker, id, Message{Type: "forecast", Forecast: forecast(u.Forecast.Step, u.Forecast.Forecast)})
 	case u.Step != nil:
 		s := taken(u.Step)
 		r.send(asker, id, Message{Type: "step", Step: &s})
@@ -219,7 +221,8 @@ func commandRan(c *lessons.CommandRan) Command {
 
 func taken(t *lessons.Taken) Step {
 	s := Step{ID: t.ID, State: string(t.State), Commands: []Command{}, Checks: []Check{},
-		Guess: t.Guess, Answer: t.Answer, Observed: t.Observed, Explained: t.Explained}
+		Guess: t.Guess, Answer: t.Answer, Observed: t.Observed, Explained: t.Explained,
+		Forecast: forecast(t.ID, t.Forecast)}
 	for i, r := range t.Ran {
 		s.Commands = append(s.Commands, commandRan(&lessons.CommandRan{Step: t.ID, Index: i, Ran: r}))
 	}
@@ -227,4 +230,20 @@ func taken(t *lessons.Taken) Step {
 		s.Checks = append(s.Checks, Check{OK: c.OK, Text: c.Text, Got: c.Got})
 	}
 	return s
+}
+
+func forecast(step string, f *lessons.Forecast) *Forecast {
+	if f == nil {
+		return nil
+	}
+	w := &Forecast{Step: step, Commands: []Command{}, Missing: f.Missing, Answer: f.Answer, Observed: f.Observed}
+	for i, r := range f.Ran {
+		c := commandRan(&lessons.CommandRan{Step: step, Index: i, Ran: r.Ran})
+		c.Missing = r.Missing
+		w.Commands = append(w.Commands, c)
+	}
+	for _, d := range f.State {
+		w.Differences = append(w.Differences, Difference{d.Path, d.A, d.B})
+	}
+	return w
 }

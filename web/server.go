@@ -29,9 +29,8 @@ import (
 // Config says what to serve. A zero duration or count means its default.
 type Config struct {
 	Lessons []*lessons.Lesson
-	Open    lessons.Opener // makes the labs
-	Assets  fs.FS          // the page; index.html at its root
-	Version string         // of vethlab
+	Assets  fs.FS  // the page; index.html at its root
+	Version string // of vethlab
 
 	Listen string   // the address listened on, which the server answers to
 	Hosts  []string // further names it answers to
@@ -42,6 +41,18 @@ type Config struct {
 	Limit   time.Duration // for one operation; one minute
 
 	Logf func(format string, args ...any) // for the person who serves; may be nil
+}
+
+// Backend is what the labs of a server run on.
+type Backend struct {
+	Name string // kernel or sim; none where there is neither
+	Open lessons.Opener
+	// Model foretells what each step does before it runs; nil where nothing
+	// does.
+	Model lessons.Modeller
+	// Reason says why Name is not "kernel", and Fix what to do; empty when that
+	// was asked for.
+	Reason, Fix string
 }
 
 // Server answers HTTP requests. Close it to close its labs.
@@ -55,10 +66,9 @@ type Server struct {
 	closing chan struct{}
 	jobs    sync.WaitGroup
 
-	known  chan struct{} // closed once backend is known
-	probed sync.Once
-	reason string
-	fix    string
+	known   chan struct{} // closed once backend is known
+	chosen  sync.Once
+	backend Backend
 
 	mu      sync.Mutex
 	closed  bool
@@ -67,7 +77,7 @@ type Server struct {
 	clients map[*client]bool
 }
 
-// New makes a server. Until Probed is called, a page that connects waits.
+// New makes a server. Until Use is called, a page that connects waits.
 func New(cfg Config) (*Server, error) {
 	cfg.MaxLabs = cmp.Or(cfg.MaxLabs, 32)
 	cfg.Idle = cmp.Or(cfg.Idle, 30*time.Minute)
@@ -126,11 +136,10 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Probed tells whether this machine can run labs: reason is empty if it can,
-// else reason says why not and fix what to do about it.
-func (s *Server) Probed(reason, fix string) {
-	s.probed.Do(func() {
-		s.reason, s.fix = reason, fix
+// Use tells what labs run on here. Only the first call counts.
+func (s *Server) Use(b Backend) {
+	s.chosen.Do(func() {
+		s.backend = b
 		close(s.known)
 	})
 }
@@ -180,11 +189,8 @@ func (s *Server) hello(ctx context.Context) *Hello {
 	case <-ctx.Done():
 		return &Hello{V: ProtocolVersion, Version: s.cfg.Version, Backend: "none"}
 	}
-	h := &Hello{V: ProtocolVersion, Version: s.cfg.Version, Backend: "kernel", Reason: s.reason, Fix: s.fix}
-	if s.reason != "" {
-		h.Backend = "none"
-	}
-	return h
+	b := &s.backend
+	return &Hello{V: ProtocolVersion, Version: s.cfg.Version, Backend: b.Name, Model: b.Model != nil, Reason: b.Reason, Fix: b.Fix}
 }
 
 // room returns the room of a learner for a lesson, made if need be, with a
@@ -196,8 +202,8 @@ func (s *Server) room(learner, lesson string, c *client) (*room, error) {
 		e := s.unknownLesson(lesson)
 		return nil, &lessons.Refusal{Code: e.Code, Text: e.Text, Do: e.Do}
 	}
-	if s.reason != "" { // hello has waited for it
-		return nil, &lessons.Refusal{Code: "no-kernel", Text: "This machine cannot run the lab: " + s.reason, Do: s.fix}
+	if s.backend.Open == nil { // hello has waited for it
+		return nil, &lessons.Refusal{Code: "no-kernel", Text: "This machine cannot run the lab: " + s.backend.Reason, Do: s.backend.Fix}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +224,7 @@ func (s *Server) room(learner, lesson string, c *client) (*room, error) {
 		var id [2]byte
 		rand.Read(id[:])
 		r = &room{srv: s, key: key, id: hex.EncodeToString(id[:]), clients: map[*client]bool{}}
-		r.session = lessons.NewSession(l, s.cfg.Open, s.cfg.Limit, func(u lessons.Update) { r.tell(nil, 0, u) })
+		r.session = lessons.NewSession(l, s.backend.Open, s.backend.Model, s.cfg.Limit, func(u lessons.Update) { r.tell(nil, 0, u) })
 		s.rooms[key] = r
 	}
 	r.mu.Lock()

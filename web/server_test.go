@@ -26,7 +26,7 @@ var pageFiles = fstest.MapFS{
 func start(t *testing.T, change func(*Config)) (*httptest.Server, *Server, *labtest.Labs) {
 	t.Helper()
 	labs := &labtest.Labs{}
-	cfg := Config{Lessons: []*lessons.Lesson{labtest.Lesson()}, Open: labs.Open, Assets: pageFiles,
+	cfg := Config{Lessons: []*lessons.Lesson{labtest.Lesson()}, Assets: pageFiles,
 		Version: "test", Listen: "127.0.0.1:8642", Logf: t.Logf}
 	if change != nil {
 		change(&cfg)
@@ -35,7 +35,7 @@ func start(t *testing.T, change func(*Config)) (*httptest.Server, *Server, *labt
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Probed("", "")
+	s.Use(Backend{Name: "kernel", Open: labs.Open})
 	hs := httptest.NewServer(s)
 	t.Cleanup(func() {
 		s.Close()

@@ -454,15 +454,16 @@ func TestLostLabAndRebuild(t *testing.T) {
 }
 
 func TestNoKernel(t *testing.T) {
-	labs := &labtest.Labs{}
-	s, err := New(Config{Open: labs.Open, Assets: pageFiles, Lessons: []*lessons.Lesson{labtest.Lesson()}})
+	s, err := New(Config{Assets: pageFiles, Lessons: []*lessons.Lesson{labtest.Lesson()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	hs := httptest.NewServer(s)
 	defer hs.Close()
-	time.AfterFunc(20*time.Millisecond, func() { s.Probed("no user namespaces", "sysctl -w user.max_user_namespaces=1000") })
+	time.AfterFunc(20*time.Millisecond, func() {
+		s.Use(Backend{Name: "none", Reason: "no user namespaces", Fix: "sysctl -w user.max_user_namespaces=1000"})
+	})
 	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(hs.URL, "http")+"/ws", http.Header{"Origin": {hs.URL}})
 	if err != nil {
 		t.Fatal(err)

@@ -66,16 +66,16 @@ func packetsToPage(b *testing.B, rate int) (late []float64, dropped uint64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv, err := web.New(web.Config{Lessons: []*lessons.Lesson{lesson}, Assets: assets.FS, Open: func(ctx context.Context, w op.World) (lessons.Backend, error) {
-		l, err := exec.Open(ctx, w)
-		lab = l
-		return l, err
-	}})
+	srv, err := web.New(web.Config{Lessons: []*lessons.Lesson{lesson}, Assets: assets.FS})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer srv.Close()
-	srv.Probed("", "")
+	srv.Use(web.Backend{Name: onKernel, Open: func(ctx context.Context, w op.World) (lessons.Backend, error) {
+		l, err := exec.Open(ctx, w)
+		lab = l
+		return l, err
+	}})
 	hs := httptest.NewServer(srv)
 	defer hs.Close()
 	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(hs.URL, "http")+"/ws", http.Header{"Origin": {hs.URL}})

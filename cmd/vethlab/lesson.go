@@ -22,12 +22,14 @@ import (
 )
 
 const lessonUsage = `usage: vethlab lesson list
-       vethlab lesson run ID [--backend kernel] [--lang en|zh-CN|zh-TW] [--json]
+       vethlab lesson run ID [--backend auto|sim|kernel|both] [--lang en|zh-CN|zh-TW] [--json]
        vethlab lesson lint [DIR]
        vethlab lesson script ID [--lang en|zh-CN|zh-TW]
 
 list    the lessons that come with vethlab
-run     play a lesson in a fresh lab, and check each step; status 1 if a check did not hold
+run     play a lesson in a fresh lab, and check each step; status 1 if a check did not hold.
+        On the kernel, the model foretells each step first, and what came otherwise is said;
+        with --backend both it plays a lesson of its own beside: status 3 if the two differ
 lint    look for mistakes in a directory of lessons, or in the ones that come with vethlab
 script  print a lesson's commands as a bash script that needs root and nothing of vethlab
 `
@@ -38,7 +40,7 @@ func lessonCommand(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	c := lessonCmd{printer: printer{stdout: os.Stdout, stderr: os.Stderr}, ctx: ctx, open: openKernel}
+	c := lessonCmd{printer: printer{stdout: os.Stdout, stderr: os.Stderr}, ctx: ctx, on: ours}
 	c.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
 	return c.run(args)
 }
@@ -46,7 +48,7 @@ func lessonCommand(args []string) int {
 type lessonCmd struct {
 	printer
 	ctx  context.Context
-	open lessons.Opener
+	on   backends
 	lang string
 }
 
@@ -66,9 +68,9 @@ func (c *lessonCmd) run(args []string) int {
 	}
 	flags := flag.NewFlagSet("vethlab lesson "+verb, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	backend := "kernel"
+	backend := onAuto
 	if verb == "run" {
-		flags.StringVar(&backend, "backend", "kernel", "")
+		flags.StringVar(&backend, "backend", onAuto, "")
 		flags.BoolVar(&c.json, "json", false, "")
 	}
 	if verb == "run" || verb == "script" {
@@ -91,12 +93,8 @@ func (c *lessonCmd) run(args []string) int {
 	if c.lang != "" && !slices.Contains(lessons.Languages, c.lang) {
 		return c.fail(2, "--lang %q: want %s", c.lang, strings.Join(lessons.Languages, ", "))
 	}
-	switch backend {
-	case "kernel":
-	case "sim", "both":
-		return c.fail(1, "this version has no simulator yet; use --backend kernel")
-	default:
-		return c.fail(2, "--backend %q: want kernel", backend)
+	if wrong := wrongBackend(backend, onAuto, onSim, onKernel, onBoth); wrong != "" {
+		return c.fail(2, "%s", wrong)
 	}
 	most := map[string]int{"list": 0, "run": 1, "lint": 1, "script": 1}[verb]
 	if len(rest) > most {
@@ -124,7 +122,7 @@ func (c *lessonCmd) run(args []string) int {
 		}
 		return 0
 	}
-	return c.play(l)
+	return c.play(l, backend)
 }
 
 func (c *lessonCmd) fail(status int, format string, args ...any) int {
@@ -191,45 +189,124 @@ func (c *lessonCmd) lint(args []string) int {
 	return 0
 }
 
-// play runs a lesson's steps one after the other.
-func (c *lessonCmd) play(l *lessons.Lesson) int {
-	lab, err := c.open(c.ctx, l.Start)
+// play runs a lesson's steps one after the other, on one backend or both.
+func (c *lessonCmd) play(l *lessons.Lesson, backend string) int {
+	all, err := c.on.open(c.ctx, backend, l.Start, c.stderr)
 	if err != nil {
-		return c.fail(1, "the lab could not be made: %v\nRun vethlab doctor to see why, and what mends it.", err)
+		return c.fail(1, "%v", err)
 	}
-	defer lab.Close()
-	sh := lessons.NewShell(lab)
-	defer sh.Close()
+	defer all.Close()
 	c.title(l)
-	failed, right := 0, 0
-	var last *state.Snapshot
+	failed, right, differences := 0, 0, 0
+	last := make([]*state.Snapshot, len(all))
 	for i := range l.Steps {
 		s := &l.Steps[i]
 		c.stepTitle(i+1, s)
-		out, err := lessons.RunStep(c.ctx, sh, lab, s, lessons.Observer{End: func(_ int, r lessons.Ran) { c.command(s, r) }})
-		if err != nil {
-			return c.fail(1, "step %s: %v", s.ID, err)
+		outs := make([]lessons.StepOutcome, len(all))
+		held := true
+		for k, side := range all {
+			judge := k == len(all)-1
+			forecast := side.model.ForeseeStep(c.ctx, side.lab, s)
+			out, err := lessons.RunStep(c.ctx, side.sh, side.lab, s, lessons.Observer{End: func(_ int, r lessons.Ran) {
+				if c.json || judge {
+					c.command(side.backend, s, r)
+				}
+			}})
+			if err != nil {
+				return c.fail(1, "step %s: %v", s.ID, err)
+			}
+			if c.json || judge || !out.OK() {
+				c.result(side.backend, &out)
+			}
+			c.foretold(s, forecast.Compared(out.Snapshot), &out)
+			held = held && out.OK()
+			outs[k], last[k] = out, out.Snapshot
 		}
-		c.result(&out)
-		if out.OK() {
+		if held {
 			right++
 		} else {
 			failed++
 		}
-		last = out.Snapshot
+		if len(all) == 2 {
+			differences += c.stepDiffers(s, &outs[0], &outs[1])
+		}
 	}
-	if c.json {
-		c.event(stateEvent{"state", "kernel", last})
-	} else {
+	for k, side := range all {
+		if c.json {
+			c.event(stateEvent{"state", side.backend, last[k]})
+		}
+	}
+	if !c.json {
 		fmt.Fprintf(c.stdout, "%s\n", c.paint(bold, fmt.Sprintf("%d of %d steps did what they promise.", right, len(l.Steps))))
+		if len(all) == 2 {
+			c.verdict(differences)
+		}
 	}
-	if c.lost != nil {
+	switch {
+	case c.lost != nil:
 		return c.fail(1, "%v", c.lost)
-	}
-	if failed > 0 {
+	case failed > 0:
 		return 1
+	case differences > 0:
+		return 3
 	}
 	return 0
+}
+
+// stepDiffers prints where a step came to something else on the two backends.
+func (c *lessonCmd) stepDiffers(s *lessons.Step, sim, kernel *lessons.StepOutcome) (n int) {
+	for i := range min(len(sim.Ran), len(kernel.Ran)) {
+		l := kernel.Ran[i].Line
+		n += c.differ(s.ID, l, compareRan(l, sim.Ran[i].Outcome, kernel.Ran[i].Outcome))
+	}
+	n += c.differ(s.ID, lessons.Line{}, compareState(sim.Snapshot, kernel.Snapshot))
+	if n > 0 && !c.json {
+		fmt.Fprintln(c.stdout)
+	}
+	return n
+}
+
+type forecastEvent struct {
+	Event       string            `json:"event"` // forecast
+	Step        string            `json:"step"`
+	Missing     string            `json:"missing,omitempty"` // why the model did not go through all of the step
+	Answer      string            `json:"answer,omitempty"`
+	Differences []differenceEvent `json:"differences"`
+}
+
+// foretold says whether the step came as the model had said.
+func (c *lessonCmd) foretold(s *lessons.Step, f *lessons.Forecast, out *lessons.StepOutcome) {
+	if f == nil {
+		return
+	}
+	e := forecastEvent{Event: "forecast", Step: s.ID, Missing: f.Missing, Answer: f.Answer, Differences: []differenceEvent{}}
+	add := func(l lessons.Line, ds []difference) {
+		for _, d := range ds {
+			e.Differences = append(e.Differences, differenceEvent{"difference", s.ID, l.Node, l.Text, d.Kind, d.Path, d.Sim, d.Kernel})
+		}
+	}
+	for i, r := range f.Ran {
+		if i < len(out.Ran) && r.Missing == "" {
+			add(r.Line, compareRan(r.Line, r.Outcome, out.Ran[i].Outcome))
+		}
+	}
+	for _, d := range f.State {
+		add(lessons.Line{}, []difference{{"state", d.Path, d.A, d.B}})
+	}
+	switch {
+	case c.json:
+		c.event(e)
+	case f.Missing != "":
+		fmt.Fprintf(c.stdout, "  %s\n\n", c.paint(dim, "No forecast: "+f.Missing))
+	case len(e.Differences) == 0:
+		fmt.Fprintf(c.stdout, "  %s\n\n", c.paint(dim, "As the model had said."))
+	default:
+		fmt.Fprintf(c.stdout, "  %s\n", c.paint(red, "Not as the model had said:"))
+		for _, d := range e.Differences {
+			c.differ("", lessons.Line{}, []difference{{d.Kind, d.Path, d.Sim, d.Kernel}})
+		}
+		fmt.Fprintln(c.stdout)
+	}
 }
 
 func (c *lessonCmd) title(l *lessons.Lesson) {
@@ -248,9 +325,9 @@ func (c *lessonCmd) stepTitle(n int, s *lessons.Step) {
 	fmt.Fprintf(c.stdout, "%s\n\n", c.paint(bold+";"+blue, fmt.Sprintf("%d. %s", n, s.Title[c.lang])))
 }
 
-func (c *lessonCmd) command(s *lessons.Step, r lessons.Ran) {
+func (c *lessonCmd) command(backend string, s *lessons.Step, r lessons.Ran) {
 	if c.json {
-		c.ranEvents(s.ID, r.Line, r.Outcome)
+		c.ranEvents(backend, s.ID, r.Line, r.Outcome)
 		return
 	}
 	fmt.Fprintf(c.stdout, "  %s %s\n", c.paint(green, r.Node+"#"), c.paint(bold, r.Text))
@@ -276,6 +353,7 @@ func (c *lessonCmd) command(s *lessons.Step, r lessons.Ran) {
 
 type lessonStep struct {
 	Event    string                `json:"event"`
+	Backend  string                `json:"backend"`
 	Step     string                `json:"step"`
 	OK       bool                  `json:"ok"`
 	Checks   []lessons.CheckResult `json:"checks"`
@@ -283,10 +361,13 @@ type lessonStep struct {
 	Observed string                `json:"observed,omitempty"`
 }
 
-func (c *lessonCmd) result(o *lessons.StepOutcome) {
+func (c *lessonCmd) result(backend string, o *lessons.StepOutcome) {
 	if c.json {
-		c.event(lessonStep{"step", o.Step.ID, o.OK(), o.Checks, o.Answer, o.Observed})
+		c.event(lessonStep{"step", backend, o.Step.ID, o.OK(), o.Checks, o.Answer, o.Observed})
 		return
+	}
+	if backend == onSim {
+		fmt.Fprintf(c.stdout, "  %s\n", c.paint(dim, "simulated:"))
 	}
 	for _, r := range o.Checks {
 		mark := c.paint(green, "✓")
@@ -308,7 +389,7 @@ func (c *lessonCmd) result(o *lessons.StepOutcome) {
 			fmt.Fprintf(c.stdout, "  %s %s\n", mark, plain(opt.Label[c.lang]))
 		}
 		if o.Answer == "" {
-			fmt.Fprintf(c.stdout, "    %s\n", c.paint(red, fmt.Sprintf("none of these: the kernel shows %q", o.Observed)))
+			fmt.Fprintf(c.stdout, "    %s\n", c.paint(red, fmt.Sprintf("none of these: %s shows %q", map[string]string{onKernel: "the kernel", onSim: "the model"}[backend], o.Observed)))
 		}
 	}
 	fmt.Fprintln(c.stdout)

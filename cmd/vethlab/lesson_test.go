@@ -20,9 +20,9 @@ import (
 func lesson(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	c := lessonCmd{printer: printer{stdout: &out, stderr: &errs}, ctx: t.Context(), open: func(context.Context, op.World) (lessons.Backend, error) {
+	c := lessonCmd{printer: printer{stdout: &out, stderr: &errs}, ctx: t.Context(), on: backends{kernel: func(context.Context, op.World) (lessons.Backend, error) {
 		return nil, errors.New("no kernel today")
-	}}
+	}}}
 	status = c.run(args)
 	return status, out.String(), errs.String()
 }
@@ -47,11 +47,10 @@ func TestLessonUsage(t *testing.T) {
 		{"run bridge-by-hnad", 2, `there is no lesson "bridge-by-hnad"; did you mean "bridge-by-hand"?; there are: bridge-by-hand`},
 		{"run ../bridge-by-hand", 2, `there is no lesson "../bridge-by-hand"`},
 		{"run bridge-by-hand twice", 2, `unexpected argument "twice"`},
-		{"run bridge-by-hand --backend sim", 1, "no simulator yet"},
-		{"run --backend docker bridge-by-hand", 2, `--backend "docker": want kernel`},
+		{"run --backend docker bridge-by-hand", 2, `--backend "docker": want auto, sim, kernel or both`},
 		{"run bridge-by-hand --lang de", 2, `--lang "de": want en, zh-CN, zh-TW`},
 		{"run bridge-by-hand --speed 2", 2, "flag provided but not defined: -speed"},
-		{"run bridge-by-hand", 1, "the lab could not be made: no kernel today"},
+		{"run bridge-by-hand --backend kernel", 1, "the lab could not be made: no kernel today"},
 		{"script", 2, "which lesson?"},
 		{"script bridge-by-hand", 0, "run host ip netns add ns1\n"},
 		{"script bridge-by-hand --lang zh-CN", 0, "# 手工搭建 Docker 的 bridge 网络\n"},
@@ -110,8 +109,8 @@ func TestLessonRunStatus(t *testing.T) {
 	play := func(asJSON bool, lab quietLab) (int, string) {
 		var out bytes.Buffer
 		c := lessonCmd{printer: printer{stdout: &out, stderr: &out, json: asJSON}, ctx: t.Context(), lang: "en",
-			open: func(context.Context, op.World) (lessons.Backend, error) { return lab, nil }}
-		return c.play(l), out.String()
+			on: backends{kernel: func(context.Context, op.World) (lessons.Backend, error) { return lab, nil }}}
+		return c.play(l, onKernel), out.String()
 	}
 	status, out := play(false, quietLab{})
 	if status != 0 || !strings.Contains(out, "1 of 1 steps did what they promise.") || !strings.Contains(out, "● Well") {

@@ -17,8 +17,8 @@ var commands = []struct {
 	run               func(args []string) int
 }{
 	{"serve", "serve [--listen 127.0.0.1:8642] [--backend auto|sim|kernel] [--open]", "serve the lessons to a browser", serveCommand},
-	{"shell", "shell [--backend sim|kernel|both] [--world NAME] [--json] [FILE]", "run a transcript in a fresh lab: from FILE, standard input, or a prompt", shellCommand},
-	{"lesson", "lesson list | run ID | lint [DIR] | script ID", "list, run or check lessons, or print one as a bash script", lessonCommand},
+	{"shell", "shell [--backend auto|sim|kernel|both] [--world NAME] [--json] [FILE]", "run a transcript in a fresh lab, on the kernel, in the simulator or both: from FILE, standard input, or a prompt", shellCommand},
+	{"lesson", "lesson list | run ID [--backend auto|sim|kernel|both] | lint [DIR] | script ID", "list, run or check lessons, or print one as a bash script", lessonCommand},
 	{"doctor", "doctor [--json]", "try each thing that a lab on the real kernel needs", doctorCommand},
 	{"version", "version", "say which vethlab this is", versionCommand},
 }
@@ -61,7 +61,7 @@ func run(args []string) int {
 
 func help() string {
 	var b strings.Builder
-	b.WriteString("vethlab teaches container networking on the real kernel, in namespaces of its own: no root, and nothing on this machine is changed.\n\n")
+	b.WriteString("vethlab teaches container networking on the real kernel, in namespaces of its own: no root, and nothing on this machine is changed. Where that cannot be, a model of the kernel stands in.\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(&b, "  vethlab %s\n      %s\n", c.usage, c.text)
 	}

@@ -36,13 +36,14 @@ func (p *printer) paint(sgr, s string) string {
 // What --json prints, one a line. Step is set by `vethlab lesson run` only.
 type (
 	commandEvent struct {
-		Event  string `json:"event"` // command
-		Step   string `json:"step,omitempty"`
-		Node   string `json:"node"`
-		Text   string `json:"text"`
-		Status int    `json:"status"`
-		Stdout string `json:"stdout"`
-		Stderr string `json:"stderr"`
+		Event   string `json:"event"` // command
+		Backend string `json:"backend"`
+		Step    string `json:"step,omitempty"`
+		Node    string `json:"node"`
+		Text    string `json:"text"`
+		Status  int    `json:"status"`
+		Stdout  string `json:"stdout"`
+		Stderr  string `json:"stderr"`
 	}
 	traceEvent struct {
 		Event   string      `json:"event"` // trace
@@ -65,10 +66,11 @@ func (p *printer) event(v any) {
 	}
 }
 
-// ranEvents prints a command that ended and the journeys of its packets.
-func (p *printer) ranEvents(step string, l lessons.Line, out lessons.Outcome) {
-	p.event(commandEvent{"command", step, l.Node, l.Text, out.Status, out.Stdout, out.Stderr})
+// ranEvents prints a command that ended on a backend, and the journeys of its
+// packets.
+func (p *printer) ranEvents(backend, step string, l lessons.Line, out lessons.Outcome) {
+	p.event(commandEvent{"command", backend, step, l.Node, l.Text, out.Status, out.Stdout, out.Stderr})
 	for _, t := range out.Traces {
-		p.event(traceEvent{"trace", "kernel", step, t})
+		p.event(traceEvent{"trace", backend, step, t})
 	}
 }

@@ -27,7 +27,7 @@ func TestRebuiltLabIsTheSame(t *testing.T) {
 		l, err := exec.Open(ctx, w)
 		lab = l
 		return l, err
-	}, time.Minute, func(lessons.Update) {})
+	}, nil, time.Minute, func(lessons.Update) {})
 	defer s.Close()
 	quiet := func(lessons.Update) {}
 	ok := func(err error) {

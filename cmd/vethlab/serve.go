@@ -19,10 +19,7 @@ import (
 	"time"
 
 	"vethlab/assets"
-	"vethlab/exec"
-	"vethlab/exec/doctor"
 	"vethlab/lessons"
-	"vethlab/sim/op"
 	"vethlab/web"
 )
 
@@ -39,7 +36,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("vethlab serve", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	listen := flags.String("listen", "127.0.0.1:8642", "`ADDRESS:PORT` to serve on")
-	backend := flags.String("backend", "auto", "where labs run: auto, sim or `kernel`; auto serves the lessons' text even where the kernel part cannot run")
+	backend := flags.String("backend", "auto", "where labs run: kernel, sim (a model of Linux networking, which shows what it says as `simulated`), or auto: the kernel where it works, else sim")
 	open := flags.Bool("open", false, "open the page in a browser (xdg-open)")
 	maxLabs := flags.Int("max-labs", 32, "labs at once; each takes about 3 MiB")
 	idle := flags.Duration("idle", 30*time.Minute, "close a lab when no page has been open on it for this `time`; the page brings it back")
@@ -68,12 +65,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case *maxLabs < 1 || *idle <= 0:
 		return fail(2, "--max-labs and --idle must be more than 0")
 	}
-	switch *backend {
-	case "auto", "kernel":
-	case "sim":
-		return fail(1, "this version has no simulator yet; use --backend kernel")
-	default:
-		return fail(2, "--backend %q: want auto, sim or kernel", *backend)
+	if wrong := wrongBackend(*backend, onAuto, onSim, onKernel); wrong != "" {
+		return fail(2, "%s", wrong)
 	}
 
 	all, err := lessons.List()
@@ -86,7 +79,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	defer ln.Close()
 	srv, err := web.New(web.Config{
-		Lessons: all, Open: openKernel, Assets: assets.FS, Version: versionText(),
+		Lessons: all, Assets: assets.FS, Version: versionText(),
 		Listen: *listen, Hosts: hosts, MaxLabs: *maxLabs, Idle: *idle,
 		Logf: log.New(stderr, "vethlab: ", log.LstdFlags).Printf,
 	})
@@ -95,22 +88,30 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	defer srv.Close()
 
+	kernel := web.Backend{Name: onKernel, Open: ours.kernel, Model: ours.model}
+	simulated := web.Backend{Name: onSim, Open: ours.sim}
 	// Whether labs can run here: waited for only when nothing else will do.
-	if *backend == "kernel" {
+	switch *backend {
+	case onSim:
+		srv.Use(simulated)
+	case onKernel:
 		if reason, fix := probe(ctx); reason != "" && ctx.Err() == nil {
-			return fail(1, "the kernel backend cannot run here: %s\n  mend: %s\n  more: vethlab doctor", reason, fix)
+			return fail(1, "the kernel backend cannot run here: %s\n  mend: %s\n  more: vethlab doctor\n--backend sim needs none of that.", reason, fix)
 		}
-		srv.Probed("", "")
-	} else {
+		srv.Use(kernel)
+	default:
 		go func() {
 			reason, fix := probe(ctx)
 			if ctx.Err() != nil {
 				return
 			}
-			srv.Probed(reason, fix)
-			if reason != "" {
-				fmt.Fprintf(stderr, "The kernel backend cannot run here, so the page shows the lessons but cannot run their steps.\n  why:  %s\n  mend: %s\n  more: vethlab doctor\n", reason, fix)
+			if reason == "" {
+				srv.Use(kernel)
+				return
 			}
+			simulated.Reason, simulated.Fix = reason, fix
+			srv.Use(simulated)
+			fmt.Fprintf(stderr, "The kernel backend cannot run here, so the labs are simulated: the page shows what vethlab's model says, and says so.\n  why:  %s\n  mend: %s\n  more: vethlab doctor\n", reason, fix)
 		}()
 	}
 
@@ -154,15 +155,12 @@ func probe(ctx context.Context) (reason, fix string) {
 	w, err := lessons.LoadWorld("docker-host")
 	if err == nil {
 		var lab lessons.Backend
-		if lab, err = openKernel(ctx, w); err == nil {
+		if lab, err = ours.kernel(ctx, w); err == nil {
 			lab.Close()
 			return "", ""
 		}
 	}
-	if reason, fix = doctor.Reason(doctor.Check(ctx)); reason != "" {
-		return reason, fix
-	}
-	return err.Error(), "vethlab doctor finds nothing wrong; please report this as a defect."
+	return ours.why(ctx, err)
 }
 
 // listenError says what to do about an address that cannot be listened on.
@@ -209,12 +207,4 @@ func exposure(a net.Addr, hosts []string) string {
 		note += "\nBrowsers must use the address itself; to let them use a name, add --host NAME."
 	}
 	return note
-}
-
-func openKernel(ctx context.Context, w op.World) (lessons.Backend, error) {
-	lab, err := exec.Open(ctx, w)
-	if err != nil {
-		return nil, err // not a nil *exec.Lab in an interface
-	}
-	return lab, nil
 }

@@ -40,7 +40,6 @@ func TestCommandNames(t *testing.T) {
 		{[]string{"dance"}, 2, "", "The commands are serve, shell, lesson, doctor, version and help."},
 		{[]string{"serve", "--port", "1"}, 2, "", "flag provided but not defined: -port"},
 		{[]string{"serve", "x"}, 2, "", `unexpected argument "x"`},
-		{[]string{"serve", "--backend", "sim"}, 1, "", "no simulator yet"},
 		{[]string{"serve", "--backend", "magic"}, 2, "", "want auto, sim or kernel"},
 		{[]string{"serve", "--max-labs", "0"}, 2, "", "more than 0"},
 		{[]string{"serve", "--host", "http://x"}, 2, "", "without http://"},
@@ -138,7 +137,8 @@ func TestServeStopsWhenTold(t *testing.T) {
 }
 
 // Where no user namespace can be made, serve says so once, with what to do, and
-// the page is told the same; with --backend kernel it ends.
+// simulates, which the page is told with the same reason; with --backend kernel
+// it ends.
 func TestServeWithoutKernel(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -172,8 +172,8 @@ func TestServeWithoutKernel(t *testing.T) {
 	if err := conn.ReadJSON(&m); err != nil {
 		t.Fatal(err)
 	}
-	if m.Hello == nil || m.Hello.Backend != "none" || !strings.Contains(m.Hello.Reason+m.Hello.Fix, "max_user_namespaces") {
-		t.Errorf("hello %+v, want no backend, and why", m.Hello)
+	if m.Hello == nil || m.Hello.Backend != "sim" || !strings.Contains(m.Hello.Reason+m.Hello.Fix, "max_user_namespaces") {
+		t.Errorf("hello %+v, want the simulator, and why", m.Hello)
 	}
 	for end := time.Now().Add(5 * time.Second); !strings.Contains(s.output(), "vethlab doctor"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {

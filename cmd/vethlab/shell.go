@@ -16,17 +16,22 @@ import (
 	"golang.org/x/term"
 
 	"vethlab/lessons"
+	"vethlab/sim/state"
 )
 
-const shellUsage = `usage: vethlab shell [--backend kernel] [--world NAME] [--json] [FILE]
+const shellUsage = `usage: vethlab shell [--backend auto|sim|kernel|both] [--world NAME] [--json] [FILE]
 
 Runs a transcript in a fresh lab, and prints what each command printed and the
 journey of each packet it sent. The transcript comes from FILE, from standard
 input, or from a prompt when that is a terminal.
 
   --world NAME    the topology to begin with (docker-host)
-  --json          print JSON Lines: command, trace, and last state
-  --backend NAME  kernel (this version has no simulator yet)
+  --json          print JSON Lines: command, trace, difference, and last state
+  --backend NAME  kernel  a sandbox of real namespaces
+                  sim     a model of Linux networking, which needs no kernel lab
+                  both    each line on the two; prints what the kernel did, and
+                          every difference
+                  auto    the kernel where it works, else the simulator (default)
 
 A transcript's lines are NODE# COMMAND:
 
@@ -52,7 +57,7 @@ A namespace that "ip netns add NAME" makes is a node of that name.
 
 // shellCommand is `vethlab shell`.
 func shellCommand(args []string) int {
-	c := shellCmd{printer: printer{stdout: os.Stdout, stderr: os.Stderr}, stdin: os.Stdin, open: openKernel}
+	c := shellCmd{printer: printer{stdout: os.Stdout, stderr: os.Stderr}, stdin: os.Stdin, on: ours}
 	c.terminal = term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
 	c.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
 	return c.run(args)
@@ -61,14 +66,17 @@ func shellCommand(args []string) int {
 type shellCmd struct {
 	printer
 	stdin    io.Reader
-	open     lessons.Opener
+	on       backends
 	terminal bool // a person types
+
+	sides sides
+	found int // differences
 }
 
 func (c *shellCmd) run(args []string) int {
 	flags := flag.NewFlagSet("vethlab shell", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	backend := flags.String("backend", "kernel", "")
+	backend := flags.String("backend", onAuto, "")
 	world := flags.String("world", "docker-host", "")
 	flags.BoolVar(&c.json, "json", false, "")
 	var files []string
@@ -88,12 +96,8 @@ func (c *shellCmd) run(args []string) int {
 	if len(files) > 1 {
 		return c.fail(2, "one FILE at a time; %q is one too many", files[1])
 	}
-	switch *backend {
-	case "kernel":
-	case "sim", "both":
-		return c.fail(1, "this version has no simulator yet; use --backend kernel")
-	default:
-		return c.fail(2, "--backend %q: want kernel", *backend)
+	if wrong := wrongBackend(*backend, onAuto, onSim, onKernel, onBoth); wrong != "" {
+		return c.fail(2, "%s", wrong)
 	}
 	w, err := lessons.LoadWorld(*world)
 	if missing := (*lessons.NotFoundError)(nil); errors.As(err, &missing) {
@@ -124,16 +128,13 @@ func (c *shellCmd) run(args []string) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	lab, err := c.open(ctx, w)
-	if err != nil {
-		return c.fail(1, "the lab could not be made: %v\nRun vethlab doctor to see why, and what mends it.", err)
+	if c.sides, err = c.on.open(ctx, *backend, w, c.stderr); err != nil {
+		return c.fail(1, "%v", err)
 	}
-	defer lab.Close()
-	sh := lessons.NewShell(lab)
-	defer sh.Close()
+	defer c.sides.Close()
 	if prompt {
 		stop() // from here on, Ctrl-C stops a command, not us
-		return c.prompt(lab, sh, w.Nodes[0].Name)
+		return c.prompt(w.Nodes[0].Name)
 	}
 	for i, l := range lines {
 		if !c.json {
@@ -142,31 +143,78 @@ func (c *shellCmd) run(args []string) int {
 			}
 			fmt.Fprintf(c.stdout, "%s %s\n", c.paint(green, l.Node+"#"), c.paint(bold, l.Text))
 		}
-		out, err := sh.Run(ctx, l.Node, l.Text, nil)
-		c.print(l, out)
-		if err != nil {
+		if err := c.line(ctx, l); err != nil {
 			return c.fail(1, "%s: %v", l.Pos, err)
 		}
 	}
-	if c.json {
-		snap, err := lab.Snapshot(ctx)
-		if err != nil {
-			return c.fail(1, "%v", err)
-		}
-		c.event(stateEvent{"state", "kernel", snap})
+	if err := c.end(ctx); err != nil {
+		return c.fail(1, "%v", err)
 	}
-	if c.lost != nil {
+	switch {
+	case c.lost != nil:
 		return c.fail(1, "%v", c.lost)
+	case c.found > 0:
+		return 3
 	}
 	return 0
 }
 
-// print shows what a line came to.
-func (c *shellCmd) print(l lessons.Line, out lessons.Outcome) {
-	if c.json {
-		c.ranEvents("", l, out)
-		return
+// line runs a line on every side, and prints what it came to and where the
+// sides differ.
+func (c *shellCmd) line(ctx context.Context, l lessons.Line) error {
+	outs := make([]lessons.Outcome, len(c.sides))
+	for i, s := range c.sides {
+		out, err := s.sh.Run(ctx, l.Node, l.Text, nil)
+		switch syntax := (*lessons.SyntaxError)(nil); {
+		case errors.As(err, &syntax): // at the prompt; a transcript's are found when it is read
+		case c.json:
+			c.ranEvents(s.backend, "", l, out)
+		case i == len(c.sides)-1 || err != nil:
+			if ctx.Err() != nil && c.terminal {
+				fmt.Fprintln(c.stdout) // after the terminal's own ^C
+			}
+			c.print(out)
+		}
+		if err != nil {
+			return err
+		}
+		outs[i] = out
 	}
+	if len(outs) == 2 {
+		c.found += c.differ("", l, compareRan(l, outs[0], outs[1]))
+	}
+	return nil
+}
+
+// end looks at what the labs hold once all lines have run.
+func (c *shellCmd) end(ctx context.Context) error {
+	if !c.json && len(c.sides) < 2 {
+		return nil
+	}
+	snaps := make([]*state.Snapshot, len(c.sides))
+	for i, s := range c.sides {
+		snap, err := s.lab.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		snaps[i] = snap
+	}
+	if len(snaps) == 2 {
+		c.found += c.differ("", lessons.Line{}, compareState(snaps[0], snaps[1]))
+		if !c.json {
+			c.verdict(c.found)
+		}
+	}
+	for i, s := range c.sides {
+		if c.json {
+			c.event(stateEvent{"state", s.backend, snaps[i]})
+		}
+	}
+	return nil
+}
+
+// print shows a person what a line came to.
+func (c *shellCmd) print(out lessons.Outcome) {
 	for _, text := range []string{out.Stdout, out.Stderr} {
 		io.WriteString(c.stdout, text)
 		if text != "" && !strings.HasSuffix(text, "\n") {
@@ -199,7 +247,7 @@ func (c *shellCmd) print(l lessons.Line, out lessons.Outcome) {
 }
 
 // prompt reads lines from a person until they leave.
-func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) int {
+func (c *shellCmd) prompt(node string) int {
 	fd := int(os.Stdin.Fd())
 	pressed := &keys{r: c.stdin}
 	tty := term.NewTerminal(struct {
@@ -207,7 +255,7 @@ func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) i
 		io.Writer
 	}{pressed, c.stdout}, "")
 	tty.History = &history{}
-	fmt.Fprintf(c.stdout, "A fresh lab: %s. Type help, or any command; Ctrl-D leaves.\n", strings.Join(c.nodes(lab), ", "))
+	fmt.Fprintf(c.stdout, "A fresh lab: %s. Type help, or any command; Ctrl-D leaves.\n", strings.Join(c.nodes(), ", "))
 	var text string // of a command that goes on
 	for {
 		ask := node + "# "
@@ -245,13 +293,13 @@ func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) i
 			case typed == "exit" || typed == "quit" || typed == "logout":
 				return 0
 			case typed == "nodes":
-				fmt.Fprintln(c.stdout, strings.Join(c.nodes(lab), "  "))
+				fmt.Fprintln(c.stdout, strings.Join(c.nodes(), "  "))
 				continue
 			case words[0] == "node" && len(words) == 2:
 				target, command, switches = words[1], "", true
 			}
 			if switches {
-				if nodes := c.nodes(lab); !slices.Contains(nodes, target) {
+				if nodes := c.nodes(); !slices.Contains(nodes, target) {
 					fmt.Fprintf(c.stdout, "There is no node %q%s\nThe nodes are %s.\n", target, guess(target, nodes), strings.Join(nodes, ", "))
 					continue
 				}
@@ -266,7 +314,7 @@ func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) i
 			continue
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-		out, err := sh.Run(ctx, node, typed, nil)
+		err = c.line(ctx, lessons.Line{Node: node, Text: typed})
 		stopped := ctx.Err() != nil
 		stop()
 		var bad *lessons.SyntaxError
@@ -274,18 +322,14 @@ func (c *shellCmd) prompt(lab lessons.Backend, sh *lessons.Shell, node string) i
 			fmt.Fprintf(c.stdout, "bash: %v\n", bad)
 			continue
 		}
-		if stopped {
-			fmt.Fprintln(c.stdout) // after the terminal's own ^C
-		}
-		c.print(lessons.Line{Node: node, Text: typed}, out)
 		if err != nil && !stopped {
 			return c.fail(1, "%v", err)
 		}
 	}
 }
 
-func (c *shellCmd) nodes(lab lessons.Backend) []string {
-	snap, err := lab.Snapshot(context.Background())
+func (c *shellCmd) nodes() []string {
+	snap, err := c.sides.judge().lab.Snapshot(context.Background())
 	if err != nil {
 		return nil // the next command says why
 	}

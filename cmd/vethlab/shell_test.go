@@ -17,7 +17,7 @@ import (
 func runShell(t *testing.T, labs *labtest.Labs, stdin string, terminal bool, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	c := shellCmd{printer: printer{stdout: &out, stderr: &errs}, stdin: strings.NewReader(stdin), open: labs.Open, terminal: terminal}
+	c := shellCmd{printer: printer{stdout: &out, stderr: &errs}, stdin: strings.NewReader(stdin), on: backends{kernel: labs.Open}, terminal: terminal}
 	status = c.run(args)
 	for _, l := range labs.Made() {
 		if !l.Closed() {
@@ -69,10 +69,10 @@ func TestShellJSON(t *testing.T) {
 		}
 		events = append(events, strings.TrimSpace(e.Event+" "+e.Backend+" "+e.Trace.Summary))
 	}
-	if want := []string{"command", "command", "trace kernel ICMP echo request", "state kernel"}; !slices.Equal(events, want) {
+	if want := []string{"command kernel", "command kernel", "trace kernel ICMP echo request", "state kernel"}; !slices.Equal(events, want) {
 		t.Errorf("got %q, want %q", events, want)
 	}
-	if first, _, _ := strings.Cut(out, "\n"); first != `{"event":"command","node":"host","text":"echo '<&>'; false","status":1,"stdout":"<&>\n","stderr":""}` {
+	if first, _, _ := strings.Cut(out, "\n"); first != `{"event":"command","backend":"kernel","node":"host","text":"echo '<&>'; false","status":1,"stdout":"<&>\n","stderr":""}` {
 		t.Errorf("got %s", first)
 	}
 }
@@ -86,7 +86,7 @@ func TestShellJSONLost(t *testing.T) {
 	defer full.Close()
 	var errs bytes.Buffer
 	labs := &labtest.Labs{}
-	c := shellCmd{printer: printer{stdout: full, stderr: &errs}, stdin: strings.NewReader("host# ip netns add ns1\n"), open: labs.Open}
+	c := shellCmd{printer: printer{stdout: full, stderr: &errs}, stdin: strings.NewReader("host# ip netns add ns1\n"), on: backends{kernel: labs.Open}}
 	if status := c.run([]string{"--json"}); status != 1 || !strings.Contains(errs.String(), "no space left on device") {
 		t.Errorf("status %d, %q", status, errs.String())
 	}
@@ -107,10 +107,8 @@ func TestShellRefusals(t *testing.T) {
 		{"two files", []string{"a", "b"}, "", nil, 2, `"b" is one too many`},
 		{"flag", []string{"--nope"}, "", nil, 2, "see vethlab shell --help"},
 		{"world", []string{"--world", "docker-hots"}, "", nil, 2, `did you mean "docker-host"?`},
-		{"sim", []string{"--backend", "sim"}, "", nil, 1, "no simulator yet"},
-		{"both", []string{"--backend=both"}, "", nil, 1, "no simulator yet"},
-		{"backend", []string{"--backend=x"}, "", nil, 2, `--backend "x": want kernel`},
-		{"no lab", nil, "host# ip a\n", errors.New("unshare: operation not permitted"), 1, "unshare: operation not permitted\nRun vethlab doctor"},
+		{"backend", []string{"--backend=x"}, "", nil, 2, `--backend "x": want auto, sim, kernel or both`},
+		{"no lab", []string{"--backend=kernel"}, "host# ip a\n", errors.New("unshare: operation not permitted"), 1, "unshare: operation not permitted\nRun vethlab doctor"},
 	}
 	for _, tt := range tests {
 		labs := &labtest.Labs{Fail: tt.fail}
@@ -130,7 +128,7 @@ func TestShellRefusals(t *testing.T) {
 func TestShellLabLost(t *testing.T) {
 	labs := &labtest.Labs{}
 	var out, errs bytes.Buffer
-	c := shellCmd{printer: printer{stdout: &out, stderr: &errs}, stdin: strings.NewReader("host# ip netns add ns1\nhost# sleep 1000\n"), open: labs.Open}
+	c := shellCmd{printer: printer{stdout: &out, stderr: &errs}, stdin: strings.NewReader("host# ip netns add ns1\nhost# sleep 1000\n"), on: backends{kernel: labs.Open}}
 	done := make(chan int)
 	go func() { done <- c.run(nil) }()
 	for len(labs.Made()) == 0 || !slices.Contains(labs.Last().Done(), "host# sleep 1000") {
