@@ -253,7 +253,7 @@ func (in *inside) linkAdd(n *node, o op.LinkAdd) error {
 	}
 	switch o.Kind {
 	case "veth":
-		v := &netlink.Veth{LinkAttrs: attrs, PeerName: o.Peer}
+		v := &netlink.Veth{LinkAttrs: attrs, PeerName: o.Peer, PeerTxQLen: -1} // the kernel's own choice, as with ip
 		if o.Peer == "" {
 			v.PeerName = "veth%d" // the kernel puts in the first free number
 		}
