@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"context"
 	"net/netip"
+
+	"vethlab/sim/op"
 )
 
 // Requests are what a program can ask of the kernel by rtnetlink and no
@@ -15,6 +18,24 @@ import (
 //	func (n *Netns) PolicyAdd(state.Policy) *op.Failure    and PolicyDel
 //	func (n *Netns) NeighChange(NeighRequest) *op.Failure
 //	func (n *Netns) FDBChange(FDBRequest) *op.Failure
+
+// Request makes requests of a node's kernel, as Apply does an operation.
+func (w *World) Request(ctx context.Context, node string, fn func(*Netns) *op.Failure) (op.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return op.Result{}, err
+	}
+	n := w.byName[node]
+	if n == nil {
+		return refused(&op.Failure{What: op.NoNetns, Name: node, Errno: enoent}), nil
+	}
+	w.rec.begin()
+	w.ctx = ctx
+	res := refused(fn(n))
+	w.settle()
+	w.ctx = nil
+	res.Traces = w.rec.traces()
+	return res, ctx.Err()
+}
 
 // Mode says what a request does with what is there: the NLM_F_ flags of its
 // message (netlink(7)).
@@ -38,8 +59,9 @@ type LinkRequest struct {
 	// Of the port of a bridge (br_setport, net/bridge/br_netlink.c); a link
 	// that is no port refuses them.
 	Hairpin, Isolated, Learning, Flood *bool
-	// Of a bridge.
-	Ageing *int // br_set_ageing_time, in hundredths of a second
+	Ageing        *int  // of a bridge: br_set_ageing_time, in hundredths of a second
+	VXLANLearning *bool // of a vxlan device (vxlan_changelink)
+	MTU           *int  // where 0 or less is meant, which op.LinkSet takes for nothing (dev_validate_mtu)
 }
 
 // AddrRequest is an address as `ip addr` writes it (inet_rtm_newaddr and

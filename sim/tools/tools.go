@@ -15,6 +15,7 @@ package tools
 import (
 	"context"
 	"path"
+	"strings"
 	"sync"
 
 	"vethlab/sim"
@@ -111,6 +112,8 @@ type call struct {
 	stdin      string
 	background bool // the lab's lock is not held: see (*call).locked
 
+	out, err strings.Builder // stdout and stderr
+
 	kept   *state.Node   // see state
 	traces []trace.Trace // journeys of what the program sent: see apply
 }
@@ -155,7 +158,8 @@ func (l *Lab) run(ctx context.Context, node string, t op.Tool) (op.Result, error
 }
 
 // exec runs the program that argv names.
-func (c *call) exec() op.Result {
+func (c *call) exec() (r op.Result) {
+	defer c.caught(&r)
 	if len(c.argv) == 0 {
 		return op.Result{}
 	}

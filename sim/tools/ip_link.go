@@ -1,0 +1,803 @@
+package tools
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"vethlab/sim"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// ip link: do_iplink and iplink_parse (ip/iplink.c), and of each type the
+// options that its own file reads. Listings are ip_addr.go's.
+func (i *ip) doLink() {
+	switch i.verb("link", "=", "add", "set", "change", "replace", "delete", "show", "lst", "list", "xstats", "afstats", "property", "help") {
+	case "add":
+		i.linkAdd("add")
+	case "replace":
+		i.linkAdd("replace")
+	case "set", "change":
+		i.linkSet()
+	case "delete":
+		i.linkDelete()
+	case "", "show", "lst", "list":
+		i.family = "link"
+		i.list(true)
+	case "xstats", "afstats":
+		notSimulated("ip link xstats")
+	case "property":
+		notSimulated("ip link property")
+	default:
+		i.usage("link")
+	}
+}
+
+// linkArgs is what iplink_parse reads of a link: of the one a command is
+// about, or of the other end of a veth pair.
+type linkArgs struct {
+	name, dev      string
+	index          int
+	link           string
+	address        []byte
+	mtu            *int
+	up             *bool
+	netns          string // a node, or a pid in digits
+	master         string
+	nomaster       bool
+	group          bool
+	kind           string
+	hasKind, alter bool   // alter: something is changed beside what is above
+	unknown        string // a word the model has nothing for
+}
+
+// linkFlags are switches of a link that take "on" or "off"; those the model
+// has nothing for.
+var linkFlags = []string{"multicast", "allmulticast", "promisc", "trailers", "arp"}
+
+func (i *ip) parseLink(create bool) (a linkArgs) {
+	seen := map[string]bool{}
+	once := func(key, value string) {
+		if seen[key] {
+			duparg(key, value)
+		}
+		seen[key] = true
+	}
+	for i.more() {
+		word := i.take()
+		switch {
+		case word == "up" || word == "down":
+			up := word == "up"
+			a.up = &up
+		case word == "name":
+			v := i.next()
+			if a.name != "" {
+				duparg("name", v)
+			}
+			if !validName(v) {
+				invarg(`"name" not a valid ifname`, v)
+			}
+			a.name = v
+			if a.dev == "" {
+				a.dev = v
+			}
+		case word == "index":
+			v := i.next()
+			if a.index != 0 {
+				duparg("index", v)
+			}
+			n, _, _ := strtoul(v, 10)
+			if a.index = int(int32(n)); a.index <= 0 {
+				invarg(`Invalid "index" value`, v)
+			}
+			a.unknown = "index"
+		case matches(word, "link"):
+			a.link = i.next()
+		case matches(word, "address"):
+			a.address = lladdr(i.next())
+		case matches(word, "broadcast") || word == "brd":
+			lladdr(i.next())
+			a.unknown = "broadcast"
+		case matches(word, "txqueuelen") || word == "qlen" || matches(word, "txqlen"):
+			v := i.next()
+			once("txqueuelen", v)
+			if _, ok := integer(v); !ok {
+				invarg("Invalid \"txqueuelen\" value\n", v)
+			}
+			a.unknown = "txqueuelen"
+		case word == "mtu":
+			v := i.next()
+			if a.mtu != nil && *a.mtu != -1 {
+				duparg("mtu", v)
+			}
+			n, ok := integer(v)
+			if !ok {
+				invarg("Invalid \"mtu\" value\n", v)
+			}
+			a.mtu = &n
+		case word == "xdp" || word == "xdpgeneric" || word == "xdpdrv" || word == "xdpoffload":
+			notSimulated("ip link set %s", word)
+		case word == "netns":
+			v := i.next()
+			once("netns", v)
+			a.netns = i.netnsArg(v)
+		case slices.Contains(linkFlags, word) || matches(word, "dynamic") && !matches(word, "link"):
+			if !slices.Contains(linkFlags, word) {
+				word = "dynamic"
+			}
+			if v := i.next(); v != "on" && v != "off" {
+				fail(1, `Error: argument of "%s" must be "on" or "off", not "%s"`, word, v)
+			}
+			a.unknown = word
+		case word == "carrier" || word == "protodown":
+			onOffWord(word, i.next(), 234) // -EINVAL, as a status
+			a.unknown = word
+		case word == "vf":
+			if _, ok := integer(i.next()); !ok {
+				invarg("Invalid \"vf\" value\n", word)
+			}
+			a.unknown = word
+		case matches(word, "master"):
+			v := i.next()
+			n := i.index(v)
+			if n == 0 {
+				invarg("Device does not exist\n", v)
+			}
+			a.nomaster, a.master = false, v
+			if l := i.indexed(n); l != nil {
+				a.master = l.Name
+			}
+		case word == "vrf":
+			invarg("Not a valid VRF name\n", i.next())
+		case matches(word, "nomaster"):
+			a.nomaster, a.master = true, ""
+		case matches(word, "type"):
+			a.kind, a.hasKind = i.next(), true
+			return i.checkLink(a, create)
+		case matches(word, "alias"):
+			if v := i.next(); len(v) >= 256 {
+				invarg("alias too long\n", v)
+			}
+			a.unknown = "alias"
+		case word == "group":
+			v := i.next()
+			if a.group {
+				duparg("group", v)
+			}
+			if n, ok := integer(v); v != "default" && (!ok || n < 0) {
+				invarg("Invalid \"group\" value\n", v)
+			}
+			a.group = true
+		case word == "mode":
+			if v := i.next(); !strings.EqualFold(v, "default") && !strings.EqualFold(v, "dormant") {
+				invarg("Invalid link mode\n", v)
+			}
+			a.unknown = word
+		case word == "state":
+			v := i.next()
+			if !slices.ContainsFunc(operStates, func(s string) bool { return strings.EqualFold(s, v) }) {
+				invarg("Invalid operstate\n", v)
+			}
+			a.unknown = word
+		case matches(word, "numtxqueues"), matches(word, "numrxqueues"):
+			key := "numtxqueues"
+			if !matches(word, key) {
+				key = "numrxqueues"
+			}
+			v := i.next()
+			once(key, v)
+			if _, ok := integer(v); !ok {
+				invarg(fmt.Sprintf("Invalid \"%s\" value\n", key), v)
+			}
+			a.unknown = key
+		case matches(word, "addrgenmode"):
+			if v := strings.ToLower(i.next()); v != "eui64" && v != "none" && v != "stable_secret" && v != "random" {
+				invarg("Invalid address generation mode\n", v)
+			}
+			a.unknown = "addrgenmode"
+		case matches(word, "link-netns"), matches(word, "link-netnsid"), word == "protodown_reason", word == "gso_max_size",
+			word == "gso_max_segs", word == "gro_max_size", word == "parentdev":
+			i.next()
+			a.unknown = word
+		default:
+			if matches(word, "help") {
+				i.usage("link")
+			}
+			if word == "dev" {
+				word = i.next()
+			}
+			if a.dev != a.name {
+				duparg2("dev", word)
+			}
+			if !validAltName(word) {
+				invarg(`"dev" not a valid ifname`, word)
+			}
+			a.dev = word
+		}
+	}
+	return i.checkLink(a, create)
+}
+
+var operStates = []string{"UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"}
+
+// checkLink is what iplink_parse does when it has read all it reads.
+func (i *ip) checkLink(a linkArgs, create bool) linkArgs {
+	if a.name == "" {
+		a.name = a.dev
+	} else if a.dev == "" {
+		a.dev = a.name
+	}
+	if a.dev != "" && a.address != nil && !create && i.indexed(i.index(a.dev)) != nil && len(a.address) != 6 {
+		fail(1, "Invalid address length %d - must be 6 bytes", len(a.address))
+	}
+	if a.index != 0 && !create && a.netns == "" {
+		fail(255, "index can be used only when creating devices or when moving device to another netns.")
+	}
+	if a.group && a.dev == "" {
+		if i.more() {
+			fail(255, `Garbage instead of arguments "%s ...". Try "ip link help".`, i.peek())
+		}
+		if create {
+			fail(255, "group cannot be used when creating devices.")
+		}
+		notSimulated("ip link set group")
+	}
+	if !create {
+		if a.dev == "" {
+			fail(255, `Not enough information: "dev" argument is required.`)
+		}
+		if i.index(a.dev) == 0 {
+			nodev(a.dev)
+		}
+		if a.name == a.dev {
+			a.name = ""
+		}
+		return a
+	}
+	if a.name != a.dev {
+		fail(255, `both "name" and "dev" cannot be used when creating devices.`)
+	}
+	if a.link != "" && i.index(a.link) == 0 {
+		nodev(a.link)
+	}
+	return a
+}
+
+// netnsArg reads the namespace a link is to go to: a name, a file that
+// pins one, or a process (netns_get_fd, lib/namespace.c).
+func (i *ip) netnsArg(v string) string {
+	name := v
+	for _, dir := range []string{"/run/netns/", "/var/run/netns/"} {
+		name = strings.TrimPrefix(name, dir)
+	}
+	if node := i.named(name); node != "" && !strings.Contains(name, "/") {
+		return node
+	}
+	if n, ok := integer(v); ok {
+		return itoa(n)
+	}
+	if pid, ok := strings.CutPrefix(v, "/proc/"); ok && strings.HasSuffix(pid, "/ns/net") {
+		notSimulated("ip link set netns %s", v)
+	}
+	invarg("Invalid \"netns\" value\n", v)
+	return ""
+}
+
+// linkTypes are the types that ip has words for (get_link_kind).
+var linkTypes = strings.Fields("amt bareudp bond bond_slave bridge bridge_slave can dsa dummy erspan geneve gre gretap gtp hsr ifb " +
+	"ip6erspan ip6gre ip6gretap ip6tnl ipip ipoib ipvlan ipvtap macsec macvlan macvtap netdevsim nlmon rmnet sit team team_slave " +
+	"vcan veth vlan vrf vti vti6 vxcan vxlan wwan xfrm virt_wifi batadv")
+
+func (i *ip) linkAdd(verb string) {
+	a := i.parseLink(true)
+	if !a.hasKind {
+		fail(1, `Not enough information: "type" argument is required`)
+	}
+	o := op.LinkAdd{Name: a.name, Kind: a.kind}
+	var peer linkArgs
+	var after []func(node string) // what the operation does not do
+	switch a.kind {
+	case "veth":
+		if i.more() {
+			if i.take() != "peer" {
+				fail(1, "Usage: ip link … type veth [peer …]; see ip-link(8)")
+			}
+			if peer = i.parseLink(true); peer.hasKind {
+				more := peer.kind
+				if i.more() {
+					more = i.peek()
+				}
+				duparg("type", more)
+			}
+		}
+	case "bridge":
+		after = i.parseBridge()
+	case "macvlan":
+		i.parseMacvlan()
+	case "vxlan":
+		after = i.parseVXLAN(&o)
+	default:
+		i.otherKind("add", a)
+		// The kernel knows no such type (rtnl_newlink, net/core/rtnetlink.c).
+		fail(2, "Error: Unknown device type.")
+	}
+	for _, x := range []linkArgs{a, peer} {
+		if x.unknown != "" || x.group {
+			notSimulated("ip link add %s", orDefault(x.unknown, "group"))
+		}
+	}
+	if verb == "replace" {
+		if i.indexed(i.index(a.name)) != nil {
+			notSimulated("ip link replace of a link that exists")
+		}
+	}
+	if o.MAC = macOf(a.address); a.address != nil && o.MAC == "" || peer.address != nil && macOf(peer.address) == "" {
+		fail(2, "RTNETLINK answers: Invalid argument")
+	}
+	for _, x := range []linkArgs{a, peer} {
+		if x.mtu != nil && *x.mtu <= 0 {
+			fail(2, "Error: mtu %s than device %s.", orElse(*x.mtu == 0, "less", "greater"), orElse(*x.mtu == 0, "minimum", "maximum"))
+		}
+	}
+	if a.mtu != nil {
+		o.MTU = *a.mtu
+	}
+	if a.kind == "macvlan" || a.kind == "vxlan" && a.link != "" {
+		if a.kind == "vxlan" {
+			notSimulated("ip link add link … type vxlan")
+		}
+		if a.link == "" {
+			fail(2, "RTNETLINK answers: Invalid argument")
+		}
+		o.Parent = i.device(a.link).Name
+	}
+	node := i.node
+	if a.netns != "" {
+		if node = i.nodeOf(a.netns); a.kind != "bridge" && a.kind != "veth" {
+			notSimulated("ip link add … netns … type %s", a.kind)
+		}
+	}
+	o.Peer, o.PeerNetns = peer.name, peer.netns
+	if a.kind == "veth" && a.netns != "" && peer.netns == "" {
+		// The other end stays here.
+		o.Name, o.Peer, o.PeerNetns, node = orDefault(peer.name, i.freeName(i.node, "veth", o.Name)), o.Name, a.netns, i.node
+		if o.Peer == "" {
+			o.Peer = i.freeName(i.nodeOf(a.netns), "veth", "")
+		}
+	}
+	if o.Name == "" {
+		skip := ""
+		if a.kind == "veth" && o.Peer == "" && o.PeerNetns == "" {
+			skip = i.freeName(node, "veth", "") // the other end is made first
+			o.Peer = skip
+		}
+		o.Name = i.freeName(node, a.kind, skip)
+	}
+	before := i.links(node)
+	r := i.apply(node, o)
+	if r.Failure != nil && a.netns == "" {
+		i.answer(o, r.Failure)
+	}
+	if r.Failure != nil {
+		i.answer(op.RouteAdd{}, r.Failure)
+	}
+	if r.Status != 0 {
+		panic(exit{r.Stderr, r.Status})
+	}
+	if a.up == nil && a.master == "" && after == nil && peer.up == nil && peer.mtu == nil && peer.address == nil && peer.master == "" {
+		return
+	}
+	// The rest of the message (rtnl_configure_link, rtnl_newlink_create): the
+	// link goes again when any of it is refused.
+	made, at := o.Name, node
+	undo := func(f *op.Failure) {
+		if f != nil {
+			i.apply(at, op.LinkDel{Name: made})
+			i.answer(op.RouteAdd{}, f)
+		}
+	}
+	if a.kind == "veth" && a.netns != "" && peer.netns == "" {
+		made, at = o.Peer, i.nodeOf(a.netns)
+	}
+	if a.kind == "veth" {
+		pnode, pname := i.peerOf(at, made)
+		set := op.LinkSet{Name: pname, MAC: macOf(peer.address), Up: peer.up, Master: peer.master}
+		if peer.mtu != nil {
+			set.MTU = *peer.mtu
+		}
+		if set.MAC != "" || set.Up != nil || set.MTU != 0 || set.Master != "" {
+			undo(i.apply(pnode, set).Failure)
+		}
+	}
+	if a.up != nil {
+		undo(i.apply(at, op.LinkSet{Name: made, Up: a.up}).Failure)
+	}
+	for _, fn := range after {
+		fn(made)
+	}
+	if a.master != "" {
+		undo(i.apply(at, op.LinkSet{Name: made, Master: a.master}).Failure)
+	}
+	_ = before
+}
+
+// otherKind ends ip for a type whose words the model does not know, or that
+// has none.
+func (i *ip) otherKind(verb string, a linkArgs) {
+	if slices.Contains(linkTypes, a.kind) {
+		notSimulated("ip link %s type %s", verb, a.kind)
+	}
+	if i.more() {
+		if matches(i.peek(), "help") {
+			i.usage("link")
+		}
+		fail(1, `Garbage instead of arguments "%s ...". Try "ip link help".`, i.peek())
+	}
+}
+
+// parseBridge reads the options of a bridge. Of them the model has only the
+// ageing time.
+func (i *ip) parseBridge() (after []func(string)) {
+	for i.more() {
+		word := i.take()
+		switch {
+		case matches(word, "forward_delay"), matches(word, "hello_time"), matches(word, "max_age"):
+			key := "forward_delay"
+			for _, k := range []string{"max_age", "hello_time", "forward_delay"} {
+				if matches(word, k) {
+					key = k
+				}
+			}
+			u32(i.next(), "invalid "+key)
+			notSimulated("ip link … type bridge %s", key)
+		case matches(word, "ageing_time"):
+			n := u32(i.next(), "invalid ageing_time")
+			after = append(after, func(name string) {
+				i.request(func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: name, Ageing: &n}) })
+			})
+		case matches(word, "help"):
+			fail(1, "Usage: ip link … type bridge …; see ip-link(8)")
+		default:
+			for _, k := range bridgeOptions {
+				if matches(word, k) {
+					notSimulated("ip link … type bridge %s", k)
+				}
+			}
+			fail(1, "bridge: unknown command \"%s\"?\nUsage: ip link … type bridge …; see ip-link(8)", word)
+		}
+	}
+	return after
+}
+
+var bridgeOptions = strings.Fields("stp_state priority vlan_filtering vlan_protocol group_fwd_mask group_address no_linklocal_learn " +
+	"fdb_flush vlan_default_pvid vlan_stats_enabled vlan_stats_per_port mcast_router mcast_snooping mcast_vlan_snooping " +
+	"mcast_query_use_ifaddr mcast_querier mcast_hash_elasticity mcast_hash_max mcast_last_member_count mcast_startup_query_count " +
+	"mcast_last_member_interval mcast_membership_interval mcast_querier_interval mcast_query_interval mcast_query_response_interval " +
+	"mcast_startup_query_interval mcast_stats_enabled mcast_igmp_version mcast_mld_version nf_call_iptables nf_call_ip6tables nf_call_arptables")
+
+func (i *ip) parseMacvlan() {
+	mode := ""
+	for i.more() {
+		word := i.take()
+		switch {
+		case matches(word, "mode"):
+			switch mode = i.next(); mode {
+			case "private", "vepa", "bridge", "passthru", "source":
+			default:
+				fail(1, `Error: argument of "mode" must be "private", "vepa", "bridge", "passthru" or "source", not "%s"`, mode)
+			}
+		case matches(word, "flag"):
+			switch f := i.next(); f {
+			case "nopromisc", "nodst", "null":
+				notSimulated("ip link … type macvlan flag")
+			default:
+				fail(1, `Error: argument of "flag" must be "nopromisc", "nodst" or "null", not "%s"`, f)
+			}
+		case matches(word, "macaddr"), matches(word, "nopromisc"), matches(word, "nodst"), matches(word, "bcqueuelen"):
+			notSimulated("ip link … type macvlan %s", word)
+		case matches(word, "help"):
+			fail(1, "Usage: ip link … type macvlan …; see ip-link(8)")
+		default:
+			fail(1, "macvlan: unknown option \"%s\"?\nUsage: ip link … type macvlan …; see ip-link(8)", word)
+		}
+	}
+	if mode != "bridge" {
+		notSimulated("a macvlan of mode %s", orDefault(mode, "vepa"))
+	}
+}
+
+func (i *ip) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
+	seen := map[string]bool{}
+	once := func(key, value string) {
+		if seen[key] {
+			duparg2(key, value)
+		}
+		seen[key] = true
+	}
+	unknown := ""
+	multicast := func(a netip.Addr) bool { return a.IsMulticast() }
+	family := func(other netip.Addr) string {
+		if other.IsValid() {
+			return "inet"
+		}
+		return ""
+	}
+	for i.more() {
+		word := i.take()
+		switch {
+		case matches(word, "id"), matches(word, "vni"):
+			v := i.next()
+			once("id", v)
+			o.VNI = number(v, "invalid id", 1<<24-1)
+		case matches(word, "group"):
+			if o.Remote.IsValid() {
+				fail(1, "vxlan: both group and remote cannot be specified")
+			}
+			v := i.next()
+			once("group", v)
+			if a := addr(v, family(o.Local)); !multicast(a.addr) {
+				invarg("invalid group address", v)
+			}
+			unknown = "group"
+		case matches(word, "remote"):
+			if unknown == "group" {
+				fail(1, "vxlan: both group and remote cannot be specified")
+			}
+			v := i.next()
+			once("group", v)
+			a := addr(v, family(o.Local))
+			if a.any || a.addr.IsUnspecified() || multicast(a.addr) {
+				invarg("invalid remote address", v)
+			}
+			ipv6(a.family)
+			o.Remote = a.addr
+		case matches(word, "local"):
+			v := i.next()
+			once("local", v)
+			a := addr(v, family(o.Remote))
+			if a.any || a.addr.IsUnspecified() || multicast(a.addr) {
+				invarg("invalid local address", v)
+			}
+			ipv6(a.family)
+			o.Local = a.addr
+		case matches(word, "dev"):
+			v := i.next()
+			once("dev", v)
+			if i.index(v) == 0 {
+				fail(255, `Cannot find device "%s"`, v)
+			}
+			o.Parent = i.device(v).Name
+		case matches(word, "ttl"), matches(word, "hoplimit"):
+			v := i.next()
+			once("ttl", v)
+			if v != "inherit" && v != "auto" && number(v, "invalid TTL", 1<<32-1) > 255 {
+				invarg("TTL must be <= 255", v)
+			}
+			if v != "auto" {
+				unknown = "ttl"
+			}
+		case matches(word, "ageing"):
+			v := i.next()
+			once("ageing", v)
+			if n := 0; v == "none" || func() bool { n = u32(v, "ageing timer"); return n != 300 }() {
+				unknown = "ageing"
+			}
+		case matches(word, "dstport"):
+			v := i.next()
+			once("dstport", v)
+			o.Port = number(v, "dst port", 65535)
+		case matches(word, "nolearning"), matches(word, "learning"):
+			once(word, word)
+			if matches(word, "nolearning") {
+				off := false
+				after = append(after, func(name string) {
+					i.request(func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: name, VXLANLearning: &off}) })
+				})
+			}
+		case matches(word, "help"):
+			fail(1, "Usage: ip link … type vxlan …; see ip-link(8)")
+		default:
+			for _, k := range vxlanOptions {
+				if matches(word, k) {
+					notSimulated("ip link … type vxlan %s", k)
+				}
+			}
+			fail(1, "vxlan: unknown command \"%s\"?\nUsage: ip link … type vxlan …; see ip-link(8)", word)
+		}
+	}
+	if !seen["id"] {
+		fail(1, "vxlan: missing virtual network identifier")
+	}
+	if unknown == "group" && !seen["dev"] {
+		fail(1, "vxlan: 'group' requires 'dev' to be specified")
+	}
+	if !seen["dstport"] {
+		i.warn("%s", vxlanNoPort)
+	}
+	if unknown != "" {
+		notSimulated("ip link … type vxlan %s", unknown)
+	}
+	return after
+}
+
+const vxlanNoPort = "vxlan: destination port not specified\n" +
+	"Will use Linux kernel default (non-standard value)\n" +
+	"Use 'dstport 4789' to get the IANA assigned value\n" +
+	"Use 'dstport 0' to get default and quiet this message"
+
+var vxlanOptions = strings.Fields("tos dsfield df label flowlabel maxaddress port srcport noproxy proxy norsc rsc nol2miss l2miss nol3miss " +
+	"l3miss udpcsum noudpcsum udp6zerocsumtx noudp6zerocsumtx udp6zerocsumrx noudp6zerocsumrx remcsumtx noremcsumtx remcsumrx " +
+	"noremcsumrx external noexternal gbp gpe vnifilter novnifilter")
+
+func (i *ip) linkSet() {
+	a := i.parseLink(false)
+	var first []func(string) // what is done before the rest (rtnl_changelink)
+	if a.hasKind {
+		switch a.kind {
+		case "bridge":
+			first = i.parseBridge()
+		case "bridge_slave":
+			first = i.parsePort()
+		case "macvlan":
+			i.parseMacvlan()
+		case "veth":
+			if i.more() {
+				fail(2, "RTNETLINK answers: Operation not supported")
+			}
+		case "vxlan":
+			if i.more() {
+				notSimulated("ip link set … type vxlan")
+			}
+		default:
+			i.otherKind("set", a)
+		}
+	}
+	l := i.device(a.dev)
+	if a.unknown != "" || a.group {
+		notSimulated("ip link set %s", orDefault(a.unknown, "group"))
+	}
+	if a.link != "" {
+		notSimulated("ip link set link")
+	}
+	for _, fn := range first {
+		fn(l.Name)
+	}
+	o := op.LinkSet{Name: l.Name, Up: a.up, NewName: a.name, MAC: macOf(a.address), Master: a.master, NoMaster: a.nomaster, Netns: a.netns}
+	if a.mtu != nil {
+		if o.MTU = *a.mtu; o.MTU <= 0 {
+			n := *a.mtu
+			i.request(func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: l.Name, MTU: &n}) })
+			o.MTU = 0
+		}
+	}
+	if o == (op.LinkSet{Name: l.Name}) {
+		return
+	}
+	i.do(i.node, o)
+}
+
+// parsePort reads the options of a bridge's port: type bridge_slave.
+func (i *ip) parsePort() []func(string) {
+	r, given := sim.LinkRequest{}, false
+	for i.more() {
+		word := i.take()
+		flag := func(key string, to **bool) {
+			v := onOffWord(key, i.next(), 1)
+			*to, given = &v, true
+		}
+		switch {
+		case matches(word, "fdb_flush"), matches(word, "guard"), matches(word, "root_block"), matches(word, "mcast_flood"),
+			matches(word, "bcast_flood"), matches(word, "mcast_to_unicast"), matches(word, "proxy_arp"), matches(word, "proxy_arp_wifi"),
+			matches(word, "mcast_router"), matches(word, "mcast_fast_leave"), matches(word, "neigh_suppress"), matches(word, "group_fwd_mask"),
+			matches(word, "vlan_tunnel"), matches(word, "locked"), matches(word, "backup_port"), matches(word, "nobackup_port"):
+			notSimulated("ip link set … type bridge_slave %s", word)
+		case matches(word, "state"):
+			number(i.next(), "state is invalid", 255)
+			notSimulated("ip link set … type bridge_slave state")
+		case matches(word, "priority"):
+			number(i.next(), "priority is invalid", 65535)
+			notSimulated("ip link set … type bridge_slave priority")
+		case matches(word, "cost"):
+			number(i.next(), "cost is invalid", 1<<32-1)
+			notSimulated("ip link set … type bridge_slave cost")
+		case matches(word, "hairpin"):
+			flag("hairpin", &r.Hairpin)
+		case matches(word, "fastleave"):
+			notSimulated("ip link set … type bridge_slave fastleave")
+		case matches(word, "learning"):
+			flag("learning", &r.Learning)
+		case matches(word, "flood"):
+			flag("flood", &r.Flood)
+		case matches(word, "isolated"):
+			flag("isolated", &r.Isolated)
+		case matches(word, "help"):
+			fail(1, "Usage: ip link … type bridge_slave …; see ip-link(8)")
+		default:
+			fail(1, "bridge_slave: unknown option \"%s\"?\nUsage: ip link … type bridge_slave …; see ip-link(8)", word)
+		}
+	}
+	if !given {
+		return nil
+	}
+	return []func(string){func(name string) {
+		r.Name = name
+		i.request(func(k *sim.Netns) *op.Failure { return change(k, r) })
+	}}
+}
+
+func (i *ip) linkDelete() {
+	a := i.parseLink(false)
+	if a.hasKind && i.more() {
+		notSimulated("ip link delete type %s", a.kind)
+	}
+	i.do(i.node, op.LinkDel{Name: i.device(a.dev).Name})
+}
+
+// links counts a node's links.
+func (i *ip) links(node string) int {
+	if n := i.other(node); n != nil {
+		return len(n.Links)
+	}
+	return 0
+}
+
+// other returns another node's state, or nil.
+func (c *call) other(node string) (n *state.Node) {
+	c.locked(func() {
+		if s, err := c.lab.world.Snapshot(c.ctx); err == nil {
+			n = s.Node(node)
+		}
+	})
+	return n
+}
+
+// nodeOf is the node that a name or a pid stands for, as netnsArg gave it.
+func (i *ip) nodeOf(netns string) string {
+	if i.other(netns) == nil {
+		fail(2, "RTNETLINK answers: No such process")
+	}
+	return netns
+}
+
+// freeName is the first of veth0, veth1, … that no link of the node has
+// (dev_alloc_name, net/core/dev.c).
+func (i *ip) freeName(node, stem, skip string) string {
+	n := i.other(node)
+	for k := 0; ; k++ {
+		if s := stem + itoa(k); s != skip && (n == nil || n.Link(s) == nil) {
+			return s
+		}
+	}
+}
+
+// peerOf is where the other end of a veth pair is, and its name.
+func (i *ip) peerOf(node, name string) (string, string) {
+	if n := i.other(node); n != nil {
+		if l := n.Link(name); l != nil {
+			return l.PeerNode, l.PeerName
+		}
+	}
+	return "", ""
+}
+
+func orDefault(s, other string) string { return orElse(s != "", s, other) }
+
+func orElse[T any](cond bool, a, b T) T {
+	if cond {
+		return a
+	}
+	return b
+}
+
+// change makes a LinkRequest.
+func change(n *sim.Netns, r sim.LinkRequest) *op.Failure {
+	k, ok := any(n).(interface {
+		LinkChange(sim.LinkRequest) *op.Failure
+	})
+	if !ok {
+		notSimulated("this change of a link")
+	}
+	return k.LinkChange(r)
+}
