@@ -22,7 +22,7 @@ func (s *Snapshot) Canonical() *Snapshot {
 		n.Links = slices.Clone(n.Links)
 		for i := range n.Links {
 			l := &n.Links[i]
-			l.Index, l.PeerIndex, l.MAC = 0, 0, ""
+			l.Index, l.PeerIndex, l.PeerNsid, l.MAC, l.Qdisc = 0, 0, nil, "", ""
 			// The operational state lags behind the carrier (linkwatch, up to a second).
 			l.State = ""
 			l.Addrs = slices.Clone(l.Addrs)

@@ -74,10 +74,16 @@ type Link struct {
 	Carrier bool   `json:"carrier"` // IFF_LOWER_UP: the other side is there and up
 	State   string `json:"state"`   // operstate: UP, DOWN, LOWERLAYERDOWN, UNKNOWN
 	Master  string `json:"master,omitempty"`
+	// Qdisc is the queueing discipline: noop until the link was first up, then
+	// noqueue; "" when it is not known, as of the kernel's.
+	Qdisc string `json:"qdisc,omitempty"`
 
 	PeerNode  string `json:"peerNode,omitempty"` // veth: where the other end is
 	PeerName  string `json:"peerName,omitempty"`
 	PeerIndex int    `json:"peerIndex,omitempty"`
+	// PeerNsid is the number by which this node's kernel knows the namespace the
+	// other end is in (ip-netns(8)); nil when it is this one, or not known.
+	PeerNsid *int `json:"peerNsid,omitempty"`
 	Parent    string `json:"parent,omitempty"` // macvlan, vxlan: the device beneath
 
 	Addrs []Addr      `json:"addrs,omitempty"`
@@ -109,6 +115,12 @@ type Addr struct {
 	Broadcast string       `json:"broadcast,omitempty"`
 	Scope     string       `json:"scope"` // global, link, host
 	Label     string       `json:"label,omitempty"`
+	// Secondary: another address of the same network came first (IFA_F_SECONDARY).
+	Secondary bool `json:"secondary,omitempty"`
+	// Peer is the far end's address, whose network the prefix's length is then of.
+	Peer    netip.Addr `json:"peer,omitzero"`
+	Metric  int        `json:"metric,omitempty"`        // of the connected route
+	NoRoute bool       `json:"noprefixroute,omitempty"` // there is no connected route
 }
 
 // Route is a row of a routing table (`ip route show table all`, without table local).
@@ -123,6 +135,7 @@ type Route struct {
 	Scope  string       `json:"scope"`         // global, link, host
 	Metric int          `json:"metric,omitempty"`
 	Onlink bool         `json:"onlink,omitempty"`
+	TOS    int          `json:"tos,omitempty"`
 	// Down: the kernel keeps the route but does not use it (linkdown, dead).
 	Down bool `json:"down,omitempty"`
 }
@@ -133,8 +146,20 @@ type Policy struct {
 	From     string `json:"from,omitempty"`
 	To       string `json:"to,omitempty"`
 	Iif      string `json:"iif,omitempty"`
+	Oif      string `json:"oif,omitempty"`
+	Not      bool   `json:"not,omitempty"` // it holds for what does not match
+	TOS      int    `json:"tos,omitempty"`
 	Mark     uint32 `json:"mark,omitempty"`
-	Table    int    `json:"table"`
+	Mask     uint32 `json:"mask,omitempty"` // of the mark; 0 means all bits
+	// Action is what is done: "" looks the table up; blackhole, unreachable,
+	// prohibit, nop, or goto the rule of priority Goto.
+	Action string `json:"action,omitempty"`
+	Goto   int    `json:"goto,omitempty"`
+	Table  int    `json:"table"`
+	// Suppress, if set, rejects what the table finds when its prefix is no
+	// longer than that (suppress_prefixlength).
+	Suppress *int   `json:"suppress,omitempty"`
+	Proto    string `json:"proto,omitempty"` // who made it: kernel, static, …
 }
 
 // Neigh is an entry of the ARP cache.
