@@ -1,0 +1,55 @@
+package exec
+
+import (
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"vethlab/sim/state"
+)
+
+// policyActions are what a rule of the policy database does beside looking up
+// a table (FR_ACT_*, include/uapi/linux/fib_rules.h).
+var policyActions = map[uint8]string{unix.FR_ACT_GOTO: "goto", unix.FR_ACT_NOP: "nop", unix.FR_ACT_BLACKHOLE: "blackhole",
+	unix.FR_ACT_UNREACHABLE: "unreachable", unix.FR_ACT_PROHIBIT: "prohibit"}
+
+func readPolicy(r netlink.Rule) state.Policy {
+	p := state.Policy{Priority: max(0, r.Priority), Table: r.Table, Iif: r.IifName, Oif: r.OifName, Not: r.Invert, TOS: int(r.Tos),
+		Mark: r.Mark, Action: policyActions[r.Type]}
+	if p.Action != "" {
+		p.Table = 0
+	}
+	if r.Mask != nil && *r.Mask != ^uint32(0) {
+		p.Mask = *r.Mask
+	}
+	if p.Action == "goto" {
+		p.Goto = r.Goto
+	}
+	if r.SuppressPrefixlen >= 0 {
+		p.Suppress = &r.SuppressPrefixlen
+	}
+	if r.Protocol != unix.RTPROT_UNSPEC {
+		p.Proto = netlink.RouteProtocol(r.Protocol).String()
+	}
+	if r.Src != nil {
+		p.From = r.Src.String()
+	}
+	if r.Dst != nil {
+		p.To = r.Dst.String()
+	}
+	return p
+}
+
+// addrRest reads what only some addresses have.
+func addrRest(a netlink.Addr, s *state.Addr) {
+	s.Secondary = a.Flags&unix.IFA_F_SECONDARY != 0
+	s.NoRoute = a.Flags&unix.IFA_F_NOPREFIXROUTE != 0
+	if a.Peer == nil || a.Peer.IP.Equal(a.IP) {
+		return
+	}
+	if ip, ok := netip.AddrFromSlice(a.Peer.IP.To4()); ok {
+		ones, _ := a.Peer.Mask.Size()
+		s.Peer, s.Prefix = ip, netip.PrefixFrom(s.Prefix.Addr(), ones)
+	}
+}
