@@ -9,22 +9,16 @@ import (
 	"vethlab/sim/state"
 )
 
-// policyActions are what a rule of the policy database does beside looking up
-// a table (FR_ACT_*, include/uapi/linux/fib_rules.h).
-var policyActions = map[uint8]string{unix.FR_ACT_GOTO: "goto", unix.FR_ACT_NOP: "nop", unix.FR_ACT_BLACKHOLE: "blackhole",
-	unix.FR_ACT_UNREACHABLE: "unreachable", unix.FR_ACT_PROHIBIT: "prohibit"}
-
+// readPolicy: netlink does not tell what a rule that looks no table up does
+// instead, but for goto.
 func readPolicy(r netlink.Rule) state.Policy {
 	p := state.Policy{Priority: max(0, r.Priority), Table: r.Table, Iif: r.IifName, Oif: r.OifName, Not: r.Invert, TOS: int(r.Tos),
-		Mark: r.Mark, Action: policyActions[r.Type]}
-	if p.Action != "" {
-		p.Table = 0
-	}
+		Mark: r.Mark}
 	if r.Mask != nil && *r.Mask != ^uint32(0) {
 		p.Mask = *r.Mask
 	}
-	if p.Action == "goto" {
-		p.Goto = r.Goto
+	if r.Goto >= 0 {
+		p.Action, p.Goto = "goto", r.Goto
 	}
 	if r.SuppressPrefixlen >= 0 {
 		p.Suppress = &r.SuppressPrefixlen
