@@ -55,6 +55,9 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 		}
 	}
 	res, err := in.do(ctx, n, o)
+	if !sends {
+		in.touch(n) // not every change is told of: a setting's is not
+	}
 	if !in.building {
 		in.settle(ctx)
 	}
@@ -131,12 +134,12 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 		if o.Wait == 0 {
 			o.Wait = time.Second
 		}
-		return in.run(ctx, n, o.Argv(), "")
+		return in.probe(ctx, n, o.Argv())
 	case op.HTTPGet:
 		if o.Timeout == 0 {
 			o.Timeout = 5 * time.Second
 		}
-		return in.run(ctx, n, o.Argv(), "")
+		return in.probe(ctx, n, o.Argv())
 	case op.HTTPServe:
 		return in.serveHTTP(n, o)
 	case op.DNSServe:

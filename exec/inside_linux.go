@@ -294,7 +294,10 @@ func (in *inside) handlers(n *node) capture.Handlers {
 		Conn: func(ev capture.ConnEvent) {
 			ev.Node = n.name
 			in.asm.Conn(ev)
-			in.touch(n)
+			n.mu.Lock()
+			n.traffic, n.connsOK = true, false
+			n.mu.Unlock()
+			signalTo(in.wake)
 		},
 		Rules: func() {
 			n.mu.Lock()
@@ -381,8 +384,12 @@ func (in *inside) tick() {
 		case <-in.busy:
 		case <-time.After(report):
 		}
-		for in.flush() > 0 {
-			time.Sleep(pause)
+		for {
+			left, next := in.flush()
+			if left == 0 {
+				break
+			}
+			time.Sleep(max(next, pause))
 			if time.Since(reported) > report {
 				in.reportLoss()
 				reported = time.Now()
@@ -427,9 +434,10 @@ func (in *inside) follow() {
 }
 
 // flush ends the journeys that went quiet. The sockets are read first, so that
-// nothing that has queued is missing; it reports how many are still under way.
+// nothing that has queued is missing; it reports how many are still under way,
+// and after how long the next of them may end.
 // One flush at a time: when it returns, every journey that ended was taken in.
-func (in *inside) flush() int {
+func (in *inside) flush() (left int, next time.Duration) {
 	in.flushing.Lock()
 	defer in.flushing.Unlock()
 	for _, n := range in.all() {
@@ -443,10 +451,11 @@ func (in *inside) flush() int {
 func (in *inside) settle(ctx context.Context) {
 	const most = 600 * time.Millisecond // traffic that never stops is not waited for
 	for deadline := time.Now().Add(most); ; {
-		if in.flush() == 0 || time.Now().After(deadline) || ctx.Err() != nil {
+		left, next := in.flush()
+		if left == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			return
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(min(max(next, time.Millisecond), capture.Idle))
 	}
 }
 

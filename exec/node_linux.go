@@ -40,6 +40,9 @@ type node struct {
 	tables   []state.Table
 	tablesOK bool // tables are as the kernel has them
 	dirty    bool // something changed since state was read
+	traffic  bool // packets came: who listens may have changed
+	conns    []state.Conn
+	connsOK  bool // conns are as the kernel has them, but for their timeouts
 	state    *state.Node
 	counters map[string]uint64 // at the beginning of the running command
 }

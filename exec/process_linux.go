@@ -52,13 +52,30 @@ func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string)
 	cmd := sandbox.Self(roleTool, argv...)
 	cmd.Env = append(cmd.Env, machineVar+"="+n.machine, nodeVar+"="+n.name)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Setpgid: true}
+	return in.finish(ctx, n, cmd, stdin)
+}
+
+// probe runs ping or curl with arguments of our own making. It needs the node's
+// network and nothing of its machine, so it starts without what run does before
+// a tool, which costs more than the tool.
+func (in *inside) probe(ctx context.Context, n *node, argv []string) (op.Result, error) {
+	path, err := osexec.LookPath(argv[0])
+	if err != nil {
+		return failed(&op.Failure{What: op.NoTool, Name: argv[0]}), nil
+	}
+	cmd := &osexec.Cmd{Path: path, Args: argv, Env: sandbox.Self("").Env[1:], SysProcAttr: &syscall.SysProcAttr{Setpgid: true}}
+	return in.finish(ctx, n, cmd, "")
+}
+
+// finish starts a prepared command in a node and waits for its end or the context's.
+func (in *inside) finish(ctx context.Context, n *node, cmd *osexec.Cmd, stdin string) (op.Result, error) {
 	cmd.Stdin = strings.NewReader(stdin)
 	out, errs := &capped{}, &capped{}
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.WaitDelay = 200 * time.Millisecond // a child left behind may hold the pipes open
 	err := n.enter(func() error { return in.start(cmd) })
 	if err != nil {
-		return op.Result{}, fmt.Errorf("start %s: %w", argv[0], err)
+		return op.Result{}, fmt.Errorf("start %s: %w", cmd.Args[0], err)
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

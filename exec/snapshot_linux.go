@@ -1,10 +1,7 @@
 package exec
 
 import (
-	"bufio"
 	"cmp"
-	"encoding/binary"
-	"encoding/hex"
 	"net"
 	"net/netip"
 	"os"
@@ -31,7 +28,7 @@ func (in *inside) snapshot(all bool) *state.Snapshot {
 	}
 	for _, n := range nodes {
 		st := *in.fresh(n)
-		st.Netns = n.inode
+		st.Netns, st.Conns = n.inode, n.connections()
 		in.mu.Lock()
 		st.Mounted = n.mounted
 		in.mu.Unlock()
@@ -40,16 +37,24 @@ func (in *inside) snapshot(all bool) *state.Snapshot {
 	return s
 }
 
-// fresh returns the node's state, read anew when something changed.
+// fresh returns the node's state without its connections, read anew when
+// something changed.
 func (in *inside) fresh(n *node) *state.Node {
 	n.mu.Lock()
-	if !n.dirty && n.state != nil {
-		defer n.mu.Unlock()
-		return n.state
-	}
-	n.dirty = false // a change from here on is a change again
+	dirty, traffic, last := n.dirty || n.state == nil, n.traffic, n.state
+	n.dirty, n.traffic = false, false // a change from here on is a change again
 	n.mu.Unlock()
-	st := in.readNode(n)
+	var st *state.Node
+	switch {
+	case dirty:
+		st = in.readNode(n)
+	case traffic:
+		copied := *last
+		st = &copied
+		st.Listeners = n.listeners(in.processNames(n))
+	default:
+		return last
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.state = st
@@ -94,14 +99,7 @@ func (in *inside) readNode(n *node) *state.Node {
 	}
 	if rules, err := retry(func() ([]netlink.Rule, error) { return n.handle.RuleList(netlink.FAMILY_V4) }); err == nil {
 		for _, r := range rules {
-			p := state.Policy{Priority: max(0, r.Priority), Table: r.Table, Iif: r.IifName, Mark: r.Mark}
-			if r.Src != nil {
-				p.From = r.Src.String()
-			}
-			if r.Dst != nil {
-				p.To = r.Dst.String()
-			}
-			st.Policies = append(st.Policies, p)
+			st.Policies = append(st.Policies, readPolicy(r))
 		}
 	}
 	if neighs, err := retry(func() ([]netlink.Neigh, error) { return n.handle.NeighList(0, netlink.FAMILY_V4) }); err == nil {
@@ -123,18 +121,48 @@ func (in *inside) readNode(n *node) *state.Node {
 			st.FDB = append(st.FDB, f)
 		}
 	}
-	_ = n.enter(func() error { // each part below is left out where it cannot be read
+	_ = n.enter(func() error { // left out where they cannot be read
 		st.Sysctls = readSysctls(st)
-		st.Listeners = readListeners(in.processNames(n))
 		return nil
 	})
 	if n.packet != nil {
 		st.Tables = in.tables(n)
 		st.IptablesVariant = in.iptables.variant
-		st.Conns, _ = capture.Conns(int(n.ns.Fd()))
-		slices.SortFunc(st.Conns, func(a, b state.Conn) int { return cmp.Compare(a.ID, b.ID) })
 	}
+	st.Listeners = n.listeners(in.processNames(n))
 	return st
+}
+
+// connections reads the node's conntrack table, oldest first. It is left out
+// where it cannot be read.
+func (n *node) connections() []state.Conn {
+	if n.packet == nil {
+		return nil
+	}
+	conns, _ := capture.Conns(int(n.ns.Fd()))
+	slices.SortFunc(conns, func(a, b state.Conn) int { return cmp.Compare(a.ID, b.ID) })
+	return conns
+}
+
+// Conns implements capture.View. To list a conntrack table the kernel walks
+// through the machine's whole, so it is done only when something changed.
+func (in *inside) Conns(name string) []state.Conn {
+	n := in.node(name)
+	if n == nil {
+		return nil
+	}
+	n.mu.Lock()
+	ok, conns := n.connsOK, n.conns
+	n.connsOK = true // a change from here on is a change again
+	n.mu.Unlock()
+	if ok {
+		return conns
+	}
+	conns = n.connections()
+	n.mu.Lock()
+	n.conns = conns
+	n.mu.Unlock()
+	return conns
 }
 
 var nudStates = map[int]string{netlink.NUD_INCOMPLETE: "INCOMPLETE", netlink.NUD_REACHABLE: "REACHABLE", netlink.NUD_STALE: "STALE",
@@ -211,6 +239,7 @@ func readAddr(a netlink.Addr, dev string) state.Addr {
 	if a.Label != dev {
 		s.Label = a.Label
 	}
+	addrRest(a, &s)
 	return s
 }
 
@@ -254,58 +283,6 @@ func readSysctls(st *state.Node) map[string]string {
 		}
 	}
 	return m
-}
-
-// readListeners reads /proc/net/tcp, udp, tcp6 and udp6 (proc_net(5)) of the
-// calling thread's namespace.
-func readListeners(names map[string]string) (ls []state.Listener) {
-	for _, file := range []string{"tcp", "udp", "tcp6", "udp6"} {
-		f, err := os.Open("/proc/thread-self/net/" + file)
-		if err != nil {
-			continue
-		}
-		proto := file[:3]
-		waits := map[string]string{"tcp": "0A", "udp": "07"}[proto] // TCP_LISTEN, TCP_CLOSE
-		sc := bufio.NewScanner(f)
-		for sc.Scan() {
-			// sl local_address rem_address st … inode: " 0: 00000000:1F40 00000000:0000 0A …"
-			w := strings.Fields(sc.Text())
-			if len(w) < 10 || w[3] != waits {
-				continue
-			}
-			host, port, _ := strings.Cut(w[1], ":")
-			addr, ok := procAddr(host)
-			p, err := strconv.ParseUint(port, 16, 16)
-			if !ok || err != nil {
-				continue
-			}
-			l := state.Listener{Proto: proto, Addr: addr, Port: uint16(p), Process: names[w[9]]}
-			if !slices.Contains(ls, l) {
-				ls = append(ls, l)
-			}
-		}
-		f.Close()
-	}
-	return ls
-}
-
-// procAddr reads an address of /proc/net: 32-bit words in the machine's byte
-// order. A socket of IPv6 on :: takes IPv4's connections too (IPV6_V6ONLY,
-// ipv6(7), is not told there); one on any other address of IPv6 does not.
-func procAddr(hexWords string) (netip.Addr, bool) {
-	b, err := hex.DecodeString(hexWords)
-	if err != nil || len(b)%4 != 0 {
-		return netip.Addr{}, false
-	}
-	for i := 0; i < len(b); i += 4 {
-		binary.BigEndian.PutUint32(b[i:], binary.NativeEndian.Uint32(b[i:]))
-	}
-	addr, _ := netip.AddrFromSlice(b)
-	if addr == netip.IPv6Unspecified() {
-		addr = netip.IPv4Unspecified()
-	}
-	addr = addr.Unmap()
-	return addr, addr.Is4()
 }
 
 // processNames returns, by inode, the sockets of the node's background

@@ -15,8 +15,11 @@ import (
 
 // View is what an Assembler knows of the lab beside the packets.
 type View interface {
-	// Node returns the node's present state, or nil when it is gone.
+	// Node returns the node's present state without its connections, or nil
+	// when it is gone.
 	Node(name string) *state.Node
+	// Conns returns the node's connections.
+	Conns(name string) []state.Conn
 	// Counters returns by how much the node's error counters (/proc/net/snmp)
 	// rose since the running command began.
 	Counters(node string) map[string]uint64
@@ -55,6 +58,8 @@ type journey struct {
 	touched   time.Time
 	sightings []Sighting
 	hooks     []Hook
+	// open says that at the last look it had come to no certain end.
+	open bool
 }
 
 // NewAssembler returns an Assembler that calls done for each journey.
@@ -73,7 +78,7 @@ func (a *Assembler) journey(k Key) *journey {
 		j = &journey{key: k, first: now}
 		a.open[k] = j
 	}
-	j.touched = now
+	j.touched, j.open = now, false
 	return j
 }
 
@@ -117,26 +122,38 @@ func (a *Assembler) Conn(ev ConnEvent) {
 	a.flows.conn(ev.Conn)
 }
 
-// Flush ends the journeys that have been idle for long enough at the given moment, or all of
-// them, and reports how many are still under way.
-func (a *Assembler) Flush(now time.Time, all bool) int {
+// Flush ends the journeys that have been idle for long enough at the given
+// moment, or all of them. It reports how many are still under way, and after
+// how long the next of them may end.
+func (a *Assembler) Flush(now time.Time, all bool) (left int, next time.Duration) {
 	a.mu.Lock()
 	var ended []trace.Trace
+	next = Patience
 	for k, j := range a.open {
-		idle := now.Sub(j.touched)
-		if !all && idle < Idle {
+		idle, enough := now.Sub(j.touched), Idle
+		if j.open {
+			enough = Patience
+		}
+		if !all && idle < enough {
+			next = min(next, enough-idle)
 			continue
 		}
-		t, ok := assemble(j, a.view)
-		if ok && !all && idle < Patience && !certain(t.Disposition) {
+		var ts []trace.Trace
+		j.open = false
+		for _, part := range split(j) {
+			if t, ok := assemble(part, a.view); ok {
+				ts = append(ts, t)
+				j.open = j.open || !certain(t.Disposition)
+			}
+		}
+		if j.open && !all && idle < Patience {
+			next = min(next, Patience-idle)
 			continue
 		}
 		delete(a.open, k)
-		if ok {
-			ended = append(ended, t)
-		}
+		ended = append(ended, ts...)
 	}
-	left := len(a.open)
+	left = len(a.open)
 	slices.SortFunc(ended, func(x, y trace.Trace) int { return cmp.Compare(x.Start, y.Start) })
 	for i := range ended {
 		t := &ended[i]
@@ -148,7 +165,35 @@ func (a *Assembler) Flush(now time.Time, all bool) int {
 	for _, t := range ended {
 		a.done(t)
 	}
-	return left
+	return left, next
+}
+
+// split takes ARP's repetitions apart: one request is like the other, byte for
+// byte. Where a frame leaves by an interface it left by before, the next begins.
+func split(j *journey) []*journey {
+	if len(j.sightings) == 0 || j.sightings[0].Header.Proto != "arp" {
+		return []*journey{j}
+	}
+	inOrder(j.sightings)
+	type by struct{ node, dev string }
+	var parts []*journey
+	left := map[by]bool{}
+	for _, s := range j.sightings {
+		if at := (by{s.Node, s.Dev}); s.Out || len(parts) == 0 {
+			if len(parts) == 0 || left[at] {
+				clear(left)
+				parts = append(parts, &journey{key: j.key, first: j.first})
+			}
+			left[at] = s.Out
+		}
+		p := parts[len(parts)-1]
+		p.sightings = append(p.sightings, s)
+	}
+	return parts
+}
+
+func inOrder(ss []Sighting) {
+	slices.SortStableFunc(ss, func(a, b Sighting) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq)) })
 }
 
 // certain reports whether nothing can come after such an end.
@@ -197,9 +242,7 @@ func (p *pass) start() int64 {
 
 // passes sorts what was seen of one packet into its ways through the nodes.
 func passes(j *journey, v View) []*pass {
-	slices.SortStableFunc(j.sightings, func(a, b Sighting) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq))
-	})
+	inOrder(j.sightings)
 	var nodes []string
 	seen := map[string][]*pass{}
 	hooked := map[string][]*pass{}
@@ -505,12 +548,10 @@ func isNAT(v trace.Verdict) bool {
 
 // entry names the connection whose entry rewrote a packet.
 func (b *builder) entry(node string, headers ...trace.Header) string {
-	if n := b.view.Node(node); n != nil {
-		for _, c := range n.Conns {
-			for _, h := range headers {
-				if matches(c, h) {
-					return connText(c)
-				}
+	for _, c := range b.view.Conns(node) {
+		for _, h := range headers {
+			if matches(c, h) {
+				return connText(c)
 			}
 		}
 	}

@@ -75,6 +75,12 @@ type still map[string]*state.Node
 
 func (s still) Node(name string) *state.Node      { return s[name] }
 func (s still) Counters(string) map[string]uint64 { return nil }
+func (s still) Conns(name string) []state.Conn {
+	if n := s[name]; n != nil {
+		return n.Conns
+	}
+	return nil
+}
 
 // seen writes a journey's points on one line.
 func seen(tr trace.Trace) string {
@@ -170,7 +176,7 @@ func TestAssemblePause(t *testing.T) {
 	a := NewAssembler(still{}, func(tr trace.Trace) { got = append(got, tr) })
 	h := header("172.18.0.8", "203.0.113.10")
 	a.Sighting(Sighting{Seq: 1, Node: "ns1", Dev: "veth1", Out: true, At: 100, Header: h, Key: 1})
-	if left := a.Flush(time.Now().Add(Patience/2), false); left != 1 || len(got) != 0 {
+	if left, _ := a.Flush(time.Now().Add(Patience/2), false); left != 1 || len(got) != 0 {
 		t.Fatalf("half a journey was told: %v, %d under way", got, left)
 	}
 	a.Sighting(Sighting{Seq: 2, Node: "host", Dev: "veth0", At: 50e6, Header: h, Key: 1})
@@ -179,7 +185,7 @@ func TestAssemblePause(t *testing.T) {
 			a.Hook(Hook{Node: "host", ID: uint32(i), Point: point, Edge: edge, Verdict: trace.Pass, Header: h, Key: 1, HasKey: true})
 		}
 	}
-	if left := a.Flush(time.Now().Add(Idle), false); left != 0 || len(got) != 1 || len(got[0].Hops) != 2 || got[0].Disposition != trace.Delivered {
+	if left, _ := a.Flush(time.Now().Add(Idle), false); left != 0 || len(got) != 1 || len(got[0].Hops) != 2 || got[0].Disposition != trace.Delivered {
 		t.Errorf("%d under way; told: %+v", left, got)
 	}
 }
