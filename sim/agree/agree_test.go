@@ -91,3 +91,31 @@ func TestGenerate(t *testing.T) {
 	fmt.Println("--", c.Half)
 	fmt.Println(strings.Join(c.Lines, "\n"))
 }
+
+// Where the time goes.
+func TestTimes(t *testing.T) {
+	c := generate(*seed)
+	w, _ := c.world()
+	began := time.Now()
+	lab, err := openKernel(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("open", time.Since(began))
+	began = time.Now()
+	s, _ := newSide(t.Context(), lab)
+	fmt.Println("snapshot", time.Since(began))
+	for _, l := range c.Lines {
+		began = time.Now()
+		if err := s.line(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println(time.Since(began), l)
+	}
+	began = time.Now()
+	s.end(t.Context())
+	fmt.Println("snapshot", time.Since(began))
+	began = time.Now()
+	s.close()
+	fmt.Println("close", time.Since(began))
+}

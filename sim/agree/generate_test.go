@@ -128,8 +128,14 @@ func (g *gen) started() bool { return len(g.lines) > 0 }
 
 // veth wires two nodes of the world.
 func (g *gen) veth(a *gnode, x string, b *gnode, y string) (*gdev, *gdev) {
-	g.setupf(a, "ip link add %s type veth peer name %s netns %s", x, y, b.name)
+	g.setupf(a, "ip link add %s%s type veth peer name %s netns %s", x, g.mac(), y, b.name)
 	return g.dev(a, x), g.dev(b, y)
+}
+
+// mac gives a port an address: a bridge takes the lowest of its ports', and
+// whether that is the one that is taken away must not be chance.
+func (g *gen) mac() string {
+	return fmt.Sprintf(" address 02:00:00:00:%02x:%02x", 1+g.n(200), 1+g.n(250))
 }
 
 func (g *gen) net() int { g.nets++; return g.nets }
@@ -275,9 +281,9 @@ func (g *gen) docker() {
 		port := fmt.Sprintf("v%d", i+1)
 		g.do(host, "ip netns add %s", c.name)
 		if g.one(2) {
-			g.do(host, "ip link add %s type veth peer name eth0 netns %s", port, c.name)
+			g.do(host, "ip link add %s%s type veth peer name eth0 netns %s", port, g.mac(), c.name)
 		} else {
-			g.do(host, "ip link add %s type veth peer name t%d", port, i+1)
+			g.do(host, "ip link add %s%s type veth peer name t%d", port, g.mac(), i+1)
 			g.do(host, "ip link set t%d netns %s", i+1, c.name)
 			g.do(c, "ip link set t%d name eth0", i+1)
 		}
@@ -317,12 +323,12 @@ func (g *gen) overlay() {
 		if g.one(5) {
 			port = "8472"
 		}
-		g.do(d.node, "ip link add vx0 type vxlan id %d local %s remote %s dstport %s", vni, d.addr(), peer.addr(), port)
+		g.do(d.node, "ip link add vx0%s type vxlan id %d local %s remote %s dstport %s", g.mac(), vni, d.addr(), peer.addr(), port)
 		v := g.dev(d.node, "vx0")
 		if g.one(2) {
 			c := g.node("c"+d.node.name, state.Container)
 			g.do(d.node, "ip netns add %s", c.name)
-			g.do(d.node, "ip link add v1 type veth peer name eth0 netns %s", c.name)
+			g.do(d.node, "ip link add v1%s type veth peer name eth0 netns %s", g.mac(), c.name)
 			p := &gdev{node: d.node, name: "v1"}
 			d.node.devs = append(d.node.devs, p)
 			e := g.dev(c, "eth0")

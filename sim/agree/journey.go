@@ -78,15 +78,26 @@ var masks = []struct {
 }
 
 var (
-	macText  = regexp.MustCompile(`\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b`)
-	digits   = regexp.MustCompile(`[0-9]+`)
-	portText = regexp.MustCompile(`\b(port|sport=|dport=|:|id=)( ?)([0-9]{4,5})\b`)
+	macText = regexp.MustCompile(`\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b`)
+	digits  = regexp.MustCompile(`[0-9]+`)
+	// As conntrack(8) prints a connection.
+	portText    = regexp.MustCompile(`\b(sport|dport)=([0-9]+)`)
+	idText      = regexp.MustCompile(`\bid=([0-9]+)`)
+	timeoutText = regexp.MustCompile(`(?m)^([a-z]+ +[0-9]+ )([0-9]+) `)
 )
 
 func (r *Renderer) output(s string) string {
 	for _, m := range masks {
 		s = m.re.ReplaceAllString(s, m.to)
 	}
+	s = portText.ReplaceAllStringFunc(s, func(m string) string {
+		var p uint16
+		key, value, _ := strings.Cut(m, "=")
+		fmt.Sscan(value, &p)
+		return key + "=" + r.port(p)
+	})
+	s = idText.ReplaceAllStringFunc(s, func(m string) string { return "id=" + r.name("i", m[3:]) })
+	s = timeoutText.ReplaceAllString(s, "$1~$2 ")
 	return macText.ReplaceAllStringFunc(s, r.mac)
 }
 

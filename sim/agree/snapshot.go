@@ -76,6 +76,9 @@ func (r *Renderer) State(s *state.Snapshot) []string {
 		conns := slices.Clone(raw.Conns)
 		slices.SortStableFunc(conns, func(a, b state.Conn) int { return cmp.Compare(a.ID, b.ID) })
 		for _, c := range conns {
+			if c.Proto == "2" { // IGMP is the kernel's own housekeeping of multicast
+				continue
+			}
 			r.conn(&c, add)
 		}
 	}
@@ -85,7 +88,7 @@ func (r *Renderer) State(s *state.Snapshot) []string {
 func (r *Renderer) link(l *state.Link, raw *state.Node, add func(part, format string, args ...any)) {
 	add("link", "%s %s mtu %d%s%s%s%s%s", l.Name, l.Type, l.MTU, flag(" up", l.Up), flag(" carrier", l.Carrier), opt(" master ", l.Master), opt(" parent ", l.Parent),
 		opt(" peer ", strings.Trim(l.PeerNode+"/"+l.PeerName, "/")))
-	if rl := raw.Link(l.Name); rl != nil && l.Type != "bridge" { // a bridge's address is one of its ports'
+	if rl := raw.Link(l.Name); rl != nil && l.Port == nil { // a bridge takes the lowest of its ports'
 		add("mac", "%s %s", l.Name, r.mac(rl.MAC))
 	}
 	for _, a := range l.Addrs {
