@@ -47,3 +47,13 @@ func addrRest(a netlink.Addr, s *state.Addr) {
 		s.Peer, s.Prefix = ip, netip.PrefixFrom(s.Prefix.Addr(), ones)
 	}
 }
+
+// ageing is a bridge's ageing time in hundredths of a second, where it is not
+// the kernel's own (USER_HZ is 100).
+func ageing(b *netlink.Bridge) *int {
+	if b.AgeingTime == nil || *b.AgeingTime == 30000 {
+		return nil
+	}
+	n := int(*b.AgeingTime)
+	return &n
+}

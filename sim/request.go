@@ -59,9 +59,9 @@ type LinkRequest struct {
 	// Of the port of a bridge (br_setport, net/bridge/br_netlink.c); a link
 	// that is no port refuses them.
 	Hairpin, Isolated, Learning, Flood *bool
-	Ageing        *int  // of a bridge: br_set_ageing_time, in hundredths of a second
-	VXLANLearning *bool // of a vxlan device (vxlan_changelink)
-	MTU           *int  // where 0 or less is meant, which op.LinkSet takes for nothing (dev_validate_mtu)
+	Ageing                             *int  // of a bridge: br_set_ageing_time, in hundredths of a second
+	VXLANLearning                      *bool // of a vxlan device (vxlan_changelink)
+	MTU                                *int  // where 0 or less is meant, which op.LinkSet takes for nothing (dev_validate_mtu)
 }
 
 // AddrRequest is an address as `ip addr` writes it (inet_rtm_newaddr and
@@ -77,6 +77,8 @@ type AddrRequest struct {
 	Label     string
 	Metric    int  // of the connected route
 	NoRoute   bool // noprefixroute
+	// Any, of a delete: the first address that equals Prefix's, whatever its length.
+	Any bool
 }
 
 // RouteRequest is a route as `ip route` writes it (inet_rtm_newroute and

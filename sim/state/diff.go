@@ -25,6 +25,11 @@ func (s *Snapshot) Canonical() *Snapshot {
 			l.Index, l.PeerIndex, l.PeerNsid, l.MAC, l.Qdisc = 0, 0, nil, "", ""
 			// The operational state lags behind the carrier (linkwatch, up to a second).
 			l.State = ""
+			if l.Port != nil {
+				p := *l.Port
+				p.No = 0
+				l.Port = &p
+			}
 			l.Addrs = slices.Clone(l.Addrs)
 			slices.SortFunc(l.Addrs, func(a, b Addr) int { return a.Prefix.Addr().Compare(b.Prefix.Addr()) })
 		}

@@ -83,17 +83,21 @@ type Link struct {
 	PeerIndex int    `json:"peerIndex,omitempty"`
 	// PeerNsid is the number by which this node's kernel knows the namespace the
 	// other end is in (ip-netns(8)); nil when it is this one, or not known.
-	PeerNsid *int `json:"peerNsid,omitempty"`
-	Parent    string `json:"parent,omitempty"` // macvlan, vxlan: the device beneath
+	PeerNsid *int   `json:"peerNsid,omitempty"`
+	Parent   string `json:"parent,omitempty"` // macvlan, vxlan: the device beneath
 
 	Addrs []Addr      `json:"addrs,omitempty"`
-	Port  *BridgePort `json:"port,omitempty"`  // when it has a master that is a bridge
-	VXLAN *VXLAN      `json:"vxlan,omitempty"` // when Type is vxlan
+	Port  *BridgePort `json:"port,omitempty"` // when it has a master that is a bridge
+	// Ageing is how long a bridge remembers a silent address, in hundredths of a
+	// second; nil means 30000, the kernel's own.
+	Ageing *int   `json:"ageing,omitempty"`
+	VXLAN  *VXLAN `json:"vxlan,omitempty"` // when Type is vxlan
 }
 
 // BridgePort holds a bridge port's flags (`bridge -d link`).
 type BridgePort struct {
-	State    string `json:"state"` // forwarding, blocking, disabled, …
+	State    string `json:"state"`        // forwarding, blocking, disabled, …
+	No       int    `json:"no,omitempty"` // its number, from 1; 0 when it is not known
 	Hairpin  bool   `json:"hairpin"`
 	Isolated bool   `json:"isolated"`
 	Learning bool   `json:"learning"`
