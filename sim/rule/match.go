@@ -37,8 +37,15 @@ const (
 	URG
 )
 
+// Ports reports whether the ports of a segment match. iptables-nft makes one
+// comparison of two excluded ports: "! --sport 1 ! --dport 2" excludes 1 to 2, no more.
+func (m *TCP) Ports(src, dst uint16) bool { return matchPorts(m.Src, m.Dst, src, dst) }
+
 // UDP is -m udp (udp_mt, net/netfilter/xt_tcpudp.c).
 type UDP struct{ Src, Dst Ports }
+
+// Ports reports whether the ports of a datagram match, as TCP.Ports does.
+func (m *UDP) Ports(src, dst uint16) bool { return matchPorts(m.Src, m.Dst, src, dst) }
 
 // AnyICMP is ICMP.Type for every type.
 const AnyICMP = 255

@@ -69,7 +69,7 @@ func Addr(n uint32) netip.Addr {
 func (n Net) Any() bool { return n.Mask == 0 && !n.Not }
 
 // Contains reports whether a rule with n matches the address.
-func (n Net) Contains(a uint32) bool { return (a&n.Mask == n.Addr) != n.Not }
+func (n Net) Contains(a uint32) bool { return ((a^n.Addr)&n.Mask == 0) != n.Not }
 
 // Iface is an interface's name as a rule gives it: "eth0", or "br-+" for every
 // name that begins with "br-". The zero Iface is every interface, and none.

@@ -11,6 +11,7 @@ const (
 	Accept Verdict = iota + 1
 	Drop
 	Return // back to the chain that called; in a built-in chain, its policy
+	Queue  // iptables has it, no kernel of today takes it
 )
 
 // Jump is -j CHAIN, or -g CHAIN: a RETURN there goes on after the last -j.
@@ -33,9 +34,9 @@ const (
 	HostUnreachable                   // code 1
 	ProtUnreachable                   // code 2
 	PortUnreachable                   // code 3, the default
-	TCPReset                          // needs -p tcp
 	NetProhibited                     // code 9
 	HostProhibited                    // code 10
+	TCPReset                          // needs -p tcp
 	AdminProhibited                   // code 13
 )
 
@@ -135,6 +136,8 @@ func (v Verdict) Name() string {
 		return "DROP"
 	case Return:
 		return "RETURN"
+	case Queue:
+		return "QUEUE"
 	}
 	return ""
 }
