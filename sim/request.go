@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"vethlab/sim/op"
+	"vethlab/sim/state"
 )
 
 // Requests are what a program can ask of the kernel by rtnetlink and no
@@ -15,9 +16,10 @@ import (
 //	func (n *Netns) AddrChange(AddrRequest) *op.Failure
 //	func (n *Netns) RouteChange(RouteRequest) *op.Failure
 //	func (n *Netns) RouteGet(RouteQuery) (RouteAnswer, *op.Failure)
-//	func (n *Netns) PolicyAdd(state.Policy) *op.Failure    and PolicyDel
+//	func (n *Netns) PolicyChange(PolicyRequest) *op.Failure
 //	func (n *Netns) NeighChange(NeighRequest) *op.Failure
 //	func (n *Netns) FDBChange(FDBRequest) *op.Failure
+//	func (n *Netns) Routes() []state.Route    the rows of every table, local included, in the order of the kernel's dump
 
 // Request makes requests of a node's kernel, as Apply does an operation.
 func (w *World) Request(ctx context.Context, node string, fn func(*Netns) *op.Failure) (op.Result, error) {
@@ -150,4 +152,14 @@ type FDBRequest struct {
 	VNI   int
 	Port  int
 	Via   string
+}
+
+// PolicyRequest adds a rule to the policy database, or deletes one
+// (fib_newrule and fib_delrule, net/core/fib_rules.c). To delete, what is set
+// has to be equal.
+type PolicyRequest struct {
+	state.Policy
+	Delete           bool
+	HasPriority      bool // Priority was named; without it the kernel takes one before the first
+	HasMark, HasMask bool // Mark, Mask were named, even as 0
 }

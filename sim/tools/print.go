@@ -204,3 +204,10 @@ func (p *printer) line() {
 var jsonEscapes = strings.NewReplacer("\t", `\t`, "\n", `\n`, "\r", `\r`, "\f", `\f`, "\b", `\b`, `\`, `\\`, `"`, `\"`)
 
 func quoteJSON(s string) string { return `"` + jsonEscapes.Replace(s) + `"` }
+
+// arrayOf writes an array of words that text has in its own way.
+func (p *printer) arrayOf(key string, words []string) {
+	if p.json {
+		p.list(key, "", words)
+	}
+}

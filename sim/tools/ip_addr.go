@@ -1,0 +1,860 @@
+package tools
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"vethlab/sim"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// ip address, and the listings of ip link (ip/ipaddress.c).
+func (i *ip) doAddr() {
+	switch verb := i.verb("address", "", "add", "change", "=chg", "replace", "delete", "list", "show", "lst", "flush", "save", "showdump", "restore", "help"); verb {
+	case "add":
+		i.addrModify(sim.Add)
+	case "change", "chg":
+		i.addrModify(sim.Change)
+	case "replace":
+		i.addrModify(sim.Replace)
+	case "delete":
+		i.addrModify(sim.Delete)
+	case "", "list", "show", "lst":
+		i.list(false)
+	case "flush":
+		i.addrFlush()
+	case "save", "showdump", "restore":
+		notSimulated("ip address %s", verb)
+	default:
+		i.usage("addr")
+	}
+}
+
+// addrFilter chooses what a listing shows.
+type addrFilter struct {
+	dev      string
+	family   string
+	to       prefix
+	scope    int
+	scopes   bool // scope counts
+	up       bool
+	flags    map[string]bool // secondary, permanent, noprefixroute: wanted or not
+	label    string
+	group    bool
+	master   string
+	nomaster bool
+	kind     string
+	slave    string
+	oneline  bool
+}
+
+// readFilter reads the words of a listing (ipaddr_list_flush_or_save).
+func (i *ip) readFilter(object string) addrFilter {
+	f := addrFilter{family: i.family, flags: map[string]bool{}, oneline: i.oneline}
+	for i.more() {
+		word := i.take()
+		switch {
+		case word == "to":
+			f.to = prefixOf(i.next(), f.family)
+			if f.family == "" {
+				f.family = f.to.family
+			}
+		case word == "scope":
+			v := i.next()
+			n, ok := readScope(v)
+			if !ok && v != "all" {
+				invarg("invalid \"scope\"\n", v)
+			}
+			f.scope, f.scopes = n, v != "all"
+		case word == "up":
+			f.up = true
+		case f.flag(word):
+		case word == "label":
+			f.label = i.next()
+		case word == "group":
+			v := i.next()
+			if n, ok := integer(v); v != "default" && (!ok || n < 0) {
+				invarg("Invalid \"group\" value\n", v)
+			} else if v != "default" && n != 0 {
+				f.group = true
+			}
+		case word == "master":
+			v := i.next()
+			n := i.index(v)
+			if n == 0 {
+				invarg("Device does not exist\n", v)
+			}
+			f.master, f.nomaster = fmt.Sprintf("if%d", n), false
+			if l := i.indexed(n); l != nil {
+				f.master = l.Name
+			}
+		case word == "vrf":
+			invarg("Not a valid VRF name\n", i.next())
+		case word == "nomaster":
+			f.nomaster, f.master = true, ""
+		case word == "type":
+			v := i.next()
+			if s, ok := strings.CutSuffix(v, "_slave"); ok {
+				f.slave = s
+			} else {
+				f.kind = v
+			}
+		default:
+			if word == "dev" {
+				word = i.next()
+			} else if matches(word, "help") {
+				i.usage(object)
+			}
+			if f.dev != "" {
+				duparg2("dev", word)
+			}
+			f.dev = word
+		}
+	}
+	if f.dev != "" {
+		n := i.index(f.dev)
+		if n == 0 {
+			fail(1, `Device "%s" does not exist.`, f.dev)
+		}
+		if l := i.indexed(n); l != nil {
+			f.dev = l.Name
+		} else {
+			fail(1, "RTNETLINK answers: No such device\nCannot send link get request: No such device")
+		}
+	}
+	return f
+}
+
+// addrFlags are flags of an address that a listing may ask for; of them only
+// the first three are IPv4's.
+var addrFlags = []string{"secondary", "permanent", "noprefixroute", "temporary", "nodad", "optimistic", "dadfailed", "home", "deprecated",
+	"tentative", "mngtmpaddr", "autojoin", "stable-privacy"}
+
+func (f *addrFilter) flag(word string) bool {
+	name, want := word, true
+	if s, ok := strings.CutPrefix(word, "-"); ok {
+		name, want = s, false
+	}
+	switch name {
+	case "dynamic":
+		name, want = "permanent", !want
+	case "primary":
+		name, want = "secondary", !want
+	case "temporary":
+		name = "secondary"
+	}
+	if !slices.Contains(addrFlags, name) {
+		return false
+	}
+	f.flags[name] = want
+	return true
+}
+
+// addr reports whether an address is to be shown.
+func (f *addrFilter) addr(l *state.Link, a state.Addr) bool {
+	if f.family != "" && f.family != "inet" {
+		return false
+	}
+	if f.scopes && scopeNames[f.scope] != a.Scope {
+		return false
+	}
+	for flag, want := range f.flags {
+		has := flag == "permanent" || flag == "secondary" && a.Secondary || flag == "noprefixroute" && a.NoRoute
+		if has != want {
+			return false
+		}
+	}
+	if f.label != "" {
+		if ok, err := path.Match(f.label, orDefault(a.Label, l.Name)); !ok || err != nil {
+			return false
+		}
+	}
+	return !f.to.given || f.to.contains(a.Prefix.Addr())
+}
+
+// link reports whether a link is in the kernel's answer, and whether ip shows it.
+func (f *addrFilter) link(l *state.Link) (answered, shown bool) {
+	kinds := []string{"veth", "bridge", "macvlan", "vxlan"}
+	if f.dev == "" && (f.master != "" && l.Master != f.master || f.nomaster && l.Master != "" ||
+		slices.Contains(kinds, f.kind) && l.Type != f.kind) {
+		return false, false
+	}
+	if f.up && !l.Up || f.group || f.master != "" && l.Master != f.master || f.kind != "" && l.Type != f.kind {
+		return true, false
+	}
+	if f.slave != "" && (l.Master == "" || f.slave != "bridge") {
+		return true, false
+	}
+	return true, true
+}
+
+// list is ip link show and ip address show.
+func (i *ip) list(linkOnly bool) {
+	object := orElse(linkOnly, "link", "addr")
+	f := i.readFilter(object)
+	i.begin()
+	for k := range i.state().Links {
+		l := &i.state().Links[k]
+		if f.dev != "" && l.Name != f.dev {
+			continue
+		}
+		answered, shown := f.link(l)
+		if !answered {
+			continue
+		}
+		matching := slices.ContainsFunc(l.Addrs, func(a state.Addr) bool { return f.addr(l, a) })
+		if f.family != "link" && !matching && (len(l.Addrs) > 0 || f.family != "") {
+			continue // ipaddr_filter
+		}
+		i.open("")
+		noLink := f.oneline && f.family != "link" && !i.brief
+		switch {
+		case shown && f.label == "" && !noLink:
+			i.linkInfo(l, f, linkOnly)
+		case shown:
+		default:
+		}
+		if shown && f.family != "link" || noLink && f.family != "link" {
+			i.addrInfos(l, f)
+		}
+		i.close()
+	}
+	i.end()
+}
+
+// linkInfo prints a link (print_linkinfo).
+func (i *ip) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
+	if i.brief {
+		mdown := i.nameAndLink("%-16s ", l)
+		i.cstr(operColor(l.State), "operstate", "%-14s ", l.State)
+		if f.family == "link" {
+			i.cstr(yellow, "address", "%s ", l.MAC)
+			i.linkFlags(l, mdown)
+			i.text("\n")
+		}
+		return
+	}
+	i.num("ifindex", "%d: ", l.Index)
+	mdown := i.nameAndLink("%s: ", l)
+	i.linkFlags(l, mdown)
+	i.num("mtu", "mtu %d ", l.MTU)
+	i.str("qdisc", "qdisc %s ", qdisc(l))
+	if l.Master != "" {
+		i.str("master", "master %s ", l.Master)
+	}
+	i.text("state ")
+	i.cstr(operColor(l.State), "operstate", "%s ", l.State)
+	if linkOnly {
+		i.str("linkmode", "mode %s ", "DEFAULT")
+	}
+	i.str("group", "group %s ", orElse(i.numeric, "0", "default"))
+	i.num("txqlen", "qlen %d", 1000)
+	if f.family == "" || f.family == "link" || i.details > 0 {
+		i.nl()
+		loop := l.Type == "loopback"
+		i.str("link_type", "    link/%s ", orElse(loop, "loopback", "ether"))
+		i.cstr(yellow, "address", "%s", l.MAC)
+		i.text(" brd ")
+		i.cstr(yellow, "broadcast", "%s", orElse(loop, "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"))
+	}
+	if l.Type == "veth" && l.PeerNode != i.node {
+		i.linkNetns(l)
+	}
+	if i.details > 0 {
+		i.linkDetails(l, linkOnly)
+	}
+	i.text("\n")
+}
+
+// qdisc is the link's queueing discipline; where it is not known, that of a
+// link that was never up, if it is down.
+func qdisc(l *state.Link) string {
+	if l.Qdisc != "" {
+		return l.Qdisc
+	}
+	return orElse(l.Up, "noqueue", "noop")
+}
+
+func operColor(s string) string {
+	return map[string]string{"UP": green, "DOWN": red}[s]
+}
+
+// nameAndLink prints a link's name and, after an @, the link it belongs to;
+// it reports whether that one is down (print_name_and_link).
+func (i *ip) nameAndLink(format string, l *state.Link) (down bool) {
+	name, other := l.Name, ""
+	switch {
+	case l.Type == "veth" && l.PeerNode != i.node:
+		if i.json {
+			i.num("link_index", "", l.PeerIndex)
+		}
+		other = "if" + itoa(l.PeerIndex)
+	case l.Type == "veth":
+		other = l.PeerName
+	case l.Type == "macvlan":
+		other = l.Parent
+	}
+	if other != "" && !i.json {
+		name += "@" + other
+	}
+	if o := i.state().Link(other); o != nil && (l.Type == "macvlan" || l.PeerNode == i.node) {
+		i.str("link", "", o.Name)
+		down = !o.Up
+	}
+	i.cstr(cyan, "ifname", format, name)
+	return down
+}
+
+func linkFlagNames(l *state.Link) (words []string) {
+	if l.Up && !l.Carrier {
+		words = append(words, "NO-CARRIER")
+	}
+	if l.Type == "loopback" {
+		words = append(words, "LOOPBACK")
+	} else {
+		words = append(words, "BROADCAST", "MULTICAST")
+	}
+	if l.Up {
+		words = append(words, "UP")
+	}
+	if l.Up && l.Carrier {
+		words = append(words, "LOWER_UP")
+	}
+	return words
+}
+
+func (i *ip) linkFlags(l *state.Link, mdown bool) {
+	words := linkFlagNames(l)
+	if mdown {
+		words = append(words, orElse(i.json, ",M-DOWN", "M-DOWN"))
+		if i.json {
+			words[len(words)-1] = "M-DOWN"
+		}
+	}
+	if i.json {
+		i.printer.list("flags", "", words)
+		return
+	}
+	i.text("<%s> ", strings.Join(words, ","))
+}
+
+// linkNetns prints where the other end of a veth pair is.
+func (i *ip) linkNetns(l *state.Link) {
+	id := 0
+	if l.PeerNsid != nil {
+		id = *l.PeerNsid
+	}
+	i.num("link_netnsid", "", id)
+	if i.json {
+		return
+	}
+	if i.named(l.PeerNode) == l.PeerNode && l.PeerNode != "" {
+		i.text(" link-netns %s", l.PeerNode)
+		return
+	}
+	i.text(" link-netnsid %d", id)
+}
+
+// linkDetails prints what ip -d adds. Numbers that do not vary in a lab are
+// the kernel's defaults.
+func (i *ip) linkDetails(l *state.Link, linkOnly bool) {
+	port := l.Port != nil
+	i.num("promiscuity", " promiscuity %d ", i.promiscuity(l))
+	i.num("allmulti", " allmulti %d ", orElse(port, 1, 0))
+	loop := l.Type == "loopback"
+	i.num("min_mtu", "minmtu %d ", orElse(loop, 0, 68))
+	i.num("max_mtu", "maxmtu %d ", orElse(loop, 0, 65535))
+	if !loop {
+		i.open("linkinfo")
+		i.nl()
+		i.str("info_kind", "    %s ", l.Type)
+		switch {
+		case l.Type == "bridge":
+			i.bridgeDetails(l)
+		case l.Type == "macvlan":
+			i.open("info_data")
+			i.str("mode", "mode %s ", "bridge")
+			i.num("bcqueuelen", "bcqueuelen %d ", 1000)
+			i.num("usedbcqueuelen", "usedbcqueuelen %d ", 1000)
+			i.close()
+		case l.VXLAN != nil:
+			i.vxlanDetails(l)
+		}
+		if port {
+			i.nl()
+			i.str("info_slave_kind", "    %s_slave ", "bridge")
+			i.open("info_slave_data")
+			i.portDetails(l)
+			i.close()
+		}
+		i.close()
+	}
+	if linkOnly {
+		i.str("inet6_addr_gen_mode", "addrgenmode %s ", "eui64")
+	}
+	queues := orElse(l.Type == "veth", 2, 1)
+	i.num("num_tx_queues", "numtxqueues %d ", queues)
+	i.num("num_rx_queues", "numrxqueues %d ", queues)
+	i.num("gso_max_size", "gso_max_size %d ", 65536)
+	i.num("gso_max_segs", "gso_max_segs %d ", 65535)
+	i.num("tso_max_size", "tso_max_size %d ", orElse(l.VXLAN != nil && l.Parent == "", 65536, 524280))
+	i.num("tso_max_segs", "tso_max_segs %d ", 65535)
+	i.num("gro_max_size", "gro_max_size %d ", 65536)
+}
+
+// promiscuity counts who wants a link to take every frame: the bridge it is a
+// port of, and, as a veth cannot filter by more than its own address, each
+// macvlan on it that is up with another (__dev_set_rx_mode, net/core/dev.c).
+func (i *ip) promiscuity(l *state.Link) (n int) {
+	if l.Port != nil {
+		n++
+	}
+	for _, o := range i.state().Links {
+		if o.Type == "macvlan" && o.Parent == l.Name && o.Up {
+			return n + 1
+		}
+	}
+	return n
+}
+
+// bridgeID is how ip writes the id of a bridge: its priority and address.
+func bridgeID(mac string) string { return "8000." + mac }
+
+func (i *ip) bridgeDetails(l *state.Link) {
+	i.open("info_data")
+	id := bridgeID(l.MAC)
+	for _, f := range []struct {
+		key string
+		n   int
+	}{{"forward_delay", 1500}, {"hello_time", 200}, {"max_age", 2000}, {"ageing_time", ageing(l)}, {"stp_state", 0}, {"priority", 32768},
+		{"vlan_filtering", 0}} {
+		i.num(f.key, f.key+" %d ", f.n)
+	}
+	i.str("bridge_id", "bridge_id %s ", id)
+	i.str("root_id", "designated_root %s ", id)
+	for _, key := range []string{"root_port", "root_path_cost", "topology_change", "topology_change_detected"} {
+		i.num(key, key+" %d ", 0)
+	}
+	for _, key := range []string{"hello_timer", "tcn_timer", "topology_change_timer", "gc_timer"} {
+		i.timer(key)
+	}
+	i.hex("group_fwd_mask", "group_fwd_mask %s ", 0)
+	i.str("group_addr", "group_address %s ", "01:80:c2:00:00:00")
+	for _, f := range []struct {
+		key, text string
+		n         int
+	}{{"mcast_snooping", "", 1}, {"no_linklocal_learn", "", 0}, {"mcast_vlan_snooping", "", 0}, {"mcast_router", "", 1},
+		{"mcast_query_use_ifaddr", "", 0}, {"mcast_querier", "", 0}, {"mcast_hash_elasticity", "", 16}, {"mcast_hash_max", "", 4096},
+		{"mcast_last_member_cnt", "mcast_last_member_count", 2}, {"mcast_startup_query_cnt", "mcast_startup_query_count", 2},
+		{"mcast_last_member_intvl", "mcast_last_member_interval", 100}, {"mcast_membership_intvl", "mcast_membership_interval", 26000},
+		{"mcast_querier_intvl", "mcast_querier_interval", 25500}, {"mcast_query_intvl", "mcast_query_interval", 12500},
+		{"mcast_query_response_intvl", "mcast_query_response_interval", 1000},
+		{"mcast_startup_query_intvl", "mcast_startup_query_interval", 3124}, {"mcast_stats_enabled", "", 0},
+		{"mcast_igmp_version", "", 2}, {"mcast_mld_version", "", 1}, {"nf_call_iptables", "", 0}, {"nf_call_ip6tables", "", 0},
+		{"nf_call_arptables", "", 0}} {
+		i.num(f.key, orDefault(f.text, f.key)+" %d ", f.n)
+	}
+	i.close()
+}
+
+// ageing is a bridge's ageing time in hundredths of a second.
+func ageing(l *state.Link) int {
+	if l.Ageing != nil {
+		return *l.Ageing
+	}
+	return 30000
+}
+
+// timer prints a timer of the spanning tree, which a lab's bridges do not use.
+func (i *ip) timer(key string) { i.raw(key, "0.00", key+"    0.00 ") }
+
+func (i *ip) vxlanDetails(l *state.Link) {
+	v := l.VXLAN
+	i.open("info_data")
+	i.num("id", "id %d ", v.ID)
+	if v.Remote != "" {
+		i.str("remote", "remote %s ", v.Remote)
+	}
+	if v.Local != "" {
+		i.str("local", "local %s ", v.Local)
+	}
+	if l.Parent != "" {
+		i.str("link", "dev %s ", l.Parent)
+	}
+	i.open("port_range")
+	i.num("low", "srcport %d ", 0)
+	i.num("high", "%d ", 0)
+	i.close()
+	i.num("port", "dstport %d ", v.Port)
+	if i.json {
+		i.raw("learning", fmt.Sprint(v.Learning), "")
+	} else if !v.Learning {
+		i.text("nolearning ")
+	}
+	if i.json {
+		i.num("ttl", "", 0)
+		i.str("df", "", "unset")
+	}
+	i.text("ttl auto ")
+	i.num("ageing", "ageing %d ", 300)
+	i.raw("udp_csum", "true", "udpcsum ")
+	i.raw("udp_zero_csum6_tx", "false", "noudp6zerocsumtx ")
+	i.raw("udp_zero_csum6_rx", "false", "noudp6zerocsumrx ")
+	i.close()
+}
+
+func (i *ip) portDetails(l *state.Link) {
+	p := l.Port
+	no := i.portNo(l)
+	master := ""
+	if b := i.state().Link(l.Master); b != nil {
+		master = b.MAC
+	}
+	i.str("state", "state %s ", p.State)
+	i.num("priority", "priority %d ", 32)
+	i.num("cost", "cost %d ", 2)
+	i.onOff("hairpin", "hairpin %s ", p.Hairpin)
+	i.onOff("guard", "guard %s ", false)
+	i.onOff("root_block", "root_block %s ", false)
+	i.onOff("fastleave", "fastleave %s ", false)
+	i.onOff("learning", "learning %s ", p.Learning)
+	i.onOff("flood", "flood %s ", p.Flood)
+	i.hex("id", "port_id %s ", uint64(0x8000|no))
+	i.hex("no", "port_no %s ", uint64(no))
+	i.num("designated_port", "designated_port %d ", 0x8000|no)
+	i.num("designated_cost", "designated_cost %d ", 0)
+	i.str("bridge_id", "designated_bridge %s ", bridgeID(master))
+	i.str("root_id", "designated_root %s ", bridgeID(master))
+	i.timer("hold_timer")
+	i.timer("message_age_timer")
+	i.timer("forward_delay_timer")
+	i.num("topology_change_ack", "topology_change_ack %d ", 0)
+	i.num("config_pending", "config_pending %d ", 0)
+	i.onOff("proxy_arp", "proxy_arp %s ", false)
+	i.onOff("proxy_arp_wifi", "proxy_arp_wifi %s ", false)
+	i.num("multicast_router", "mcast_router %d ", 1)
+	i.text("mcast_fast_leave off ")
+	i.onOff("mcast_flood", "mcast_flood %s ", true)
+	i.onOff("bcast_flood", "bcast_flood %s ", true)
+	i.onOff("mcast_to_unicast", "mcast_to_unicast %s ", false)
+	i.onOff("neigh_suppress", "neigh_suppress %s ", false)
+	i.hex("group_fwd_mask", "group_fwd_mask %s ", 0)
+	i.str("group_fwd_mask_str", "group_fwd_mask_str %s ", "0x0")
+	i.onOff("vlan_tunnel", "vlan_tunnel %s ", false)
+	i.onOff("isolated", "isolated %s ", p.Isolated)
+	i.onOff("locked", "locked %s ", false)
+}
+
+// portNo is the number of a bridge's port, from 1 (find_portno, net/bridge/br_if.c).
+func (c *call) portNo(l *state.Link) int {
+	if l.Port != nil && l.Port.No > 0 {
+		return l.Port.No
+	}
+	n := 0
+	for _, o := range c.state().Links {
+		if o.Master == l.Master {
+			n++
+		}
+		if o.Index == l.Index {
+			break
+		}
+	}
+	return n
+}
+
+// addrInfos prints the addresses of a link (print_selected_addrinfo).
+func (i *ip) addrInfos(l *state.Link, f addrFilter) {
+	i.openArray("addr_info")
+	if f.family == "" || f.family == "inet" {
+		for _, a := range l.Addrs {
+			if f.up && !l.Up {
+				continue
+			}
+			i.open("")
+			if f.addr(l, a) {
+				i.addrInfo(l, a, f)
+			}
+			i.close()
+		}
+	}
+	i.closeArray()
+	if i.brief {
+		i.text("\n")
+	}
+}
+
+func (i *ip) addrInfo(l *state.Link, a state.Addr, f addrFilter) {
+	if !i.brief {
+		if f.oneline {
+			i.num("index", "%d: ", l.Index)
+			i.str("dev", "%s", l.Name)
+		}
+		i.str("family", "    %s ", "inet")
+	}
+	i.cstr(magenta, "local", "%s", a.Prefix.Addr().String())
+	if a.Peer.IsValid() {
+		i.text(" peer ")
+		i.cstr(magenta, "address", "%s", a.Peer.String())
+	}
+	i.num("prefixlen", "/%d ", a.Prefix.Bits())
+	if a.Metric != 0 {
+		i.num("metric", "metric %d ", a.Metric)
+	}
+	if i.brief {
+		return
+	}
+	if a.Broadcast != "" && a.Broadcast != "0.0.0.0" {
+		i.text("brd ")
+		i.cstr(magenta, "broadcast", "%s ", a.Broadcast)
+	}
+	i.str("scope", "scope %s ", orElse(i.numeric, itoa(scopeNumber(a.Scope)), a.Scope))
+	if a.Secondary {
+		i.flag("secondary", "secondary ")
+	}
+	if a.NoRoute {
+		i.flag("noprefixroute", "noprefixroute ")
+	}
+	i.str("label", "%s", orDefault(a.Label, l.Name))
+	i.nl()
+	i.text("       valid_lft ")
+	i.raw("valid_life_time", "4294967295", "forever")
+	i.text(" preferred_lft ")
+	i.raw("preferred_life_time", "4294967295", "forever")
+	i.text("\n")
+}
+
+func scopeNumber(s string) int {
+	n, _ := readScope(s)
+	return n
+}
+
+// addrModify is ip address add, change, replace and delete (ipaddr_modify).
+func (i *ip) addrModify(mode sim.Mode) {
+	var local, peer prefix
+	var brd, lcl string
+	var broadcast netip.Addr
+	r := sim.AddrRequest{Mode: mode}
+	family, dev, scoped, anycast, unknown := i.family, "", false, false, ""
+	fill := func(p prefix) {
+		if family == "" {
+			family = p.family
+		}
+	}
+	lifetime := map[string]int{}
+	for i.more() {
+		word := i.take()
+		switch {
+		case word == "peer" || word == "remote":
+			v := i.next()
+			if peer.given && !peer.any {
+				duparg("peer", v)
+			}
+			peer = prefixOf(v, family)
+			fill(peer)
+		case matches(word, "broadcast") || word == "brd":
+			v := i.next()
+			if brd != "" {
+				duparg("broadcast", v)
+			}
+			if brd = v; v != "+" && v != "-" {
+				a := addr(v, family)
+				fill(a)
+				broadcast = a.addr
+			}
+		case word == "anycast":
+			v := i.next()
+			if anycast {
+				duparg("anycast", v)
+			}
+			fill(addr(v, family))
+			anycast, unknown = true, "anycast"
+		case word == "scope":
+			v := i.next()
+			n, ok := readScope(v)
+			if !ok {
+				invarg("invalid scope value.", v)
+			}
+			r.Scope, scoped = name(n, scopeNames), true
+		case word == "dev":
+			dev = i.next()
+		case word == "label":
+			r.Label = i.next()
+		case matches(word, "metric"), matches(word, "priority"), matches(word, "preference"):
+			r.Metric = u32(i.next(), "\"metric\" value is invalid\n")
+		case matches(word, "valid_lft"), matches(word, "preferred_lft"):
+			key := orElse(matches(word, "valid_lft"), "valid_lft", "preferred_lft")
+			if _, again := lifetime[key]; again {
+				duparg(key, word)
+			}
+			v := i.next()
+			n, ok := unsigned(v, 1<<32-1)
+			if v != "forever" && !ok {
+				invarg(key+" value", v)
+			}
+			lifetime[key] = orElse(v == "forever", 1<<32-1, int(n))
+		case slices.Contains(addrFlags, word):
+			switch word {
+			case "noprefixroute":
+				r.NoRoute = true
+			case "autojoin":
+				unknown = word
+			case "nodad", "optimistic", "home", "mngtmpaddr":
+				if family != "inet6" {
+					i.warn("Warning: %s option can be set only for IPv6 addresses", word)
+				}
+			default:
+				i.warn("Warning: %s option is not mutable from userspace", word)
+			}
+		default:
+			if word == "local" {
+				word = i.next()
+			}
+			if matches(word, "help") {
+				i.usage("addr")
+			}
+			if local.given && !local.any {
+				duparg2("local", word)
+			}
+			lcl = word
+			local = prefixOf(word, family)
+			fill(local)
+		}
+	}
+	if dev == "" {
+		fail(1, `Not enough information: "dev" argument is required.`)
+	}
+	if !(peer.given && !peer.any) && local.given && !local.any {
+		if mode == sim.Delete && local.family == "inet" && !local.plen {
+			i.warn("Warning: Executing wildcard deletion to stay compatible with old scripts.\n"+
+				"         Explicitly specify the prefix length (%s/%d) to avoid this warning.\n"+
+				"         This special behaviour is likely to disappear in further releases,\n"+
+				"         fix your scripts!", lcl, 32)
+			r.Any = true
+		} else {
+			peer = local
+			peer.given = false
+		}
+	}
+	bits := peer.bits
+	if bits == 0 {
+		bits = local.bits
+	}
+	if (brd == "+" || brd == "-") && mode != sim.Delete {
+		if family != "inet" {
+			fail(1, "Broadcast can be set only for IPv4 addresses")
+		}
+		if p := peer; p.bits <= 30 && p.addr.Is4() {
+			b := p.netip().Masked().Addr().As4()
+			if brd == "+" {
+				for k := range b {
+					b[k] |= ^byte(0) >> max(0, min(8, p.bits-8*k))
+				}
+			}
+			broadcast = netip.AddrFrom4(b)
+		}
+	}
+	if !scoped && mode != sim.Delete && local.given && !local.any && local.addr.Is4() && local.addr.As4()[0] == 127 {
+		r.Scope = "host"
+	}
+	l := i.device(dev)
+	if len(lifetime) > 0 {
+		valid, preferred := 1<<32-1, 1<<32-1
+		if n, ok := lifetime["valid_lft"]; ok {
+			valid = n
+		}
+		if n, ok := lifetime["preferred_lft"]; ok {
+			preferred = n
+		}
+		if valid == 0 {
+			fail(1, "valid_lft is zero")
+		}
+		if valid < preferred {
+			fail(1, "preferred_lft is greater than valid_lft")
+		}
+		if valid != 1<<32-1 || preferred != 1<<32-1 {
+			unknown = "valid_lft"
+		}
+	}
+	if unknown == "autojoin" && !local.addr.IsMulticast() {
+		fail(1, "autojoin needs multicast address")
+	}
+	if family == "" || family == "link" {
+		notSimulated("ip address without an address")
+	}
+	ipv6(family)
+	if unknown != "" {
+		notSimulated("ip address %s", unknown)
+	}
+	r.Dev, r.Broadcast = l.Name, broadcast
+	if local.given && !local.any {
+		r.Prefix = netip.PrefixFrom(local.addr, bits)
+	} else if peer.given && !peer.any {
+		r.Prefix = netip.PrefixFrom(peer.addr, bits)
+		notSimulated("ip address with only a peer")
+	} else if mode != sim.Delete {
+		fail(2, "Error: ipv4: Local address is not supplied.")
+	}
+	if peer.given && !peer.any {
+		r.Peer = peer.addr
+	}
+	// What an operation says is one.
+	if mode == sim.Add && !scoped && r.Metric == 0 && !r.NoRoute && !r.Peer.IsValid() {
+		o := op.AddrAdd{Dev: l.Name, Prefix: r.Prefix, Label: r.Label}
+		if r.Broadcast.IsValid() {
+			o.Broadcast = r.Broadcast.String()
+		}
+		i.do(i.node, o)
+		return
+	}
+	i.request(func(k *sim.Netns) *op.Failure {
+		n, ok := any(k).(interface {
+			AddrChange(sim.AddrRequest) *op.Failure
+		})
+		if !ok {
+			notSimulated("this form of ip address")
+		}
+		return n.AddrChange(r)
+	})
+}
+
+// addrFlush is ip address flush (ipaddr_flush): each address that the filter
+// chooses is deleted, until none is left.
+func (i *ip) addrFlush() {
+	if !i.more() {
+		fail(1, "Flush requires arguments.")
+	}
+	if i.family == "link" {
+		fail(1, "Cannot flush link addresses.")
+	}
+	f := i.readFilter("addr")
+	for round := 0; round < 10; round++ {
+		var found []op.AddrDel
+		for k := range i.state().Links {
+			l := &i.state().Links[k]
+			if f.dev != "" && l.Name != f.dev {
+				continue
+			}
+			for _, a := range l.Addrs {
+				if f.addr(l, a) {
+					found = append(found, op.AddrDel{Dev: l.Name, Prefix: a.Prefix})
+				}
+			}
+		}
+		if len(found) == 0 {
+			return
+		}
+		for _, o := range found {
+			if r := i.apply(i.node, o); r.Failure != nil && r.Failure.Errno != 99 { // EADDRNOTAVAIL: went with its primary
+				i.answer(o, r.Failure)
+			}
+		}
+		if want, ok := f.flags["secondary"]; ok && !want {
+			return // only one round: what was promoted stays
+		}
+	}
+	fail(1, "*** Flush remains incomplete after 10 rounds. ***")
+}

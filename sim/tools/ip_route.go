@@ -1,0 +1,807 @@
+package tools
+
+import (
+	"net/netip"
+	"slices"
+
+	"vethlab/sim"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// ip route (ip/iproute.c).
+func (i *ip) doRoute() {
+	switch verb := i.verb("route", "", "add", "change", "=chg", "replace", "prepend", "append", "test", "delete", "list", "show", "lst", "get", "flush",
+		"save", "restore", "showdump", "help"); verb {
+	case "add":
+		i.routeModify(sim.Add)
+	case "change", "chg":
+		i.routeModify(sim.Change)
+	case "replace":
+		i.routeModify(sim.Replace)
+	case "prepend":
+		i.routeModify(sim.Prepend)
+	case "append":
+		i.routeModify(sim.Append)
+	case "test":
+		i.routeModify(sim.Test)
+	case "delete":
+		i.routeModify(sim.Delete)
+	case "", "list", "show", "lst":
+		i.routeList(false)
+	case "flush":
+		i.routeList(true)
+	case "get":
+		i.routeGet()
+	case "save", "restore", "showdump":
+		notSimulated("ip route %s", verb)
+	default:
+		i.usage("route")
+	}
+}
+
+// routeMetrics are the words for a path's metrics, with what may shorten them.
+var routeMetrics = []struct {
+	name  string
+	short bool
+}{{"mtu", false}, {"hoplimit", false}, {"advmss", false}, {"reordering", true}, {"rtt", false}, {"rto_min", false}, {"window", true},
+	{"cwnd", true}, {"initcwnd", true}, {"initrwnd", true}, {"features", true}, {"quickack", true}, {"congctl", true}, {"rttvar", true},
+	{"ssthresh", true}}
+
+func metricWord(word string) string {
+	for _, m := range routeMetrics {
+		if word == m.name || m.short && matches(word, m.name) {
+			return m.name
+		}
+	}
+	return ""
+}
+
+// routeModify is all that changes a table but flush (iproute_modify).
+func (i *ip) routeModify(mode sim.Mode) {
+	del := mode == sim.Delete
+	r := sim.RouteRequest{Mode: mode, Table: tableMain}
+	kind, scope, proto := 1, 0, 3 // unicast, global, boot
+	if del {
+		kind, scope, proto = 0, 255, 0
+	}
+	family, dev, unknown := i.family, "", ""
+	var dst prefix
+	via, scoped, tabled, nexthop := false, false, false, false
+	fill := func(p prefix) {
+		if family == "" {
+			family = p.family
+		}
+	}
+words:
+	for i.more() {
+		word := i.take()
+		switch metric := metricWord(word); {
+		case word == "src":
+			a := addr(i.next(), family)
+			fill(a)
+			if r.Src = a.addr; a.any {
+				r.Src = netip.Addr{}
+			}
+		case word == "as":
+			v := i.next()
+			if v == "to" {
+				v = i.next()
+			}
+			fill(addr(v, family))
+			unknown = "as"
+		case word == "via":
+			if via {
+				invarg("use nexthop syntax to specify multiple via\n", word)
+			}
+			via = true
+			v := i.next()
+			f := readFamily(v)
+			if f == "" {
+				f = family
+			} else {
+				v = i.next()
+			}
+			a := addr(v, f)
+			fill(a)
+			if a.family != family && a.family != "" {
+				unknown = "via " + a.family
+			}
+			r.Via = a.addr
+		case word == "from":
+			a := prefixOf(i.next(), family)
+			fill(a)
+			if a.bits != 0 {
+				unknown = "from"
+			}
+		case word == "tos" || matches(word, "dsfield"):
+			r.TOS = uint8(lookup(i.next(), "\"tos\" value is invalid\n", readTOS))
+		case word == "expires":
+			u32(i.next(), "\"expires\" value is invalid\n")
+			unknown = word
+		case matches(word, "metric"), matches(word, "priority"), word == "preference":
+			r.Metric = u32(i.next(), "\"metric\" value is invalid\n")
+		case word == "scope":
+			scope, scoped = lookup(i.next(), "invalid \"scope\" value\n", readScope), true
+		case metric != "":
+			v := i.next()
+			if v == "lock" && metric != "features" && metric != "quickack" && metric != "rto_min" {
+				v = i.next()
+			}
+			i.metricValue(metric, v)
+			unknown = metric
+		case matches(word, "realms"):
+			i.next()
+			unknown = "realms"
+		case word == "onlink":
+			r.Onlink = true
+		case word == "nexthop":
+			nexthop = true
+			i.rest = append([]string{word}, i.rest...)
+			break words
+		case word == "nhid":
+			u32(i.next(), "\"id\" value is invalid\n")
+			unknown = word
+		case matches(word, "protocol"):
+			proto = lookup(i.next(), "\"protocol\" value is invalid\n", readProto)
+		case matches(word, "table"):
+			r.Table, tabled = lookup(i.next(), "\"table\" value is invalid\n", readTable), true
+		case matches(word, "vrf"):
+			i.next()
+			unknown = "vrf"
+		case word == "dev" || word == "oif":
+			dev = i.next()
+		case matches(word, "pref"):
+			v := i.next()
+			if v != "low" && v != "medium" && v != "high" {
+				number(v, "\"pref\" value is invalid\n", 255)
+			}
+			unknown = "pref"
+		case word == "encap" || word == "ttl-propagate" || matches(word, "fastopen_no_cookie"):
+			notSimulated("ip route … %s", word)
+		default:
+			if word == "to" {
+				word = i.next()
+			}
+			if word == "" || word[0] < '0' || word[0] > '9' {
+				if t, ok := readType(word); ok {
+					kind, word = t, i.next()
+				}
+			}
+			if matches(word, "help") {
+				i.usage("route")
+			}
+			if dst.given {
+				duparg2("to", word)
+			}
+			dst = prefixOf(word, family)
+			fill(dst)
+		}
+	}
+	if !dst.given {
+		i.usage("route")
+	}
+	if dev != "" {
+		if i.index(dev) == 0 {
+			nodev(dev)
+		}
+		r.Dev = i.device(dev).Name
+	}
+	if nexthop {
+		i.nexthops(family)
+	}
+	if family == "" {
+		family = "inet"
+	}
+	switch typeName(kind) {
+	case "local", "nat", "broadcast", "anycast":
+		if !tabled {
+			r.Table = tableLocal
+		}
+	}
+	if !scoped && family == "inet" {
+		switch typeName(kind) {
+		case "local", "nat":
+			scope = 254
+		case "broadcast", "multicast", "anycast":
+			scope = 253
+		case "unicast", "none":
+			if del {
+				scope = 255
+			} else if !via && !nexthop {
+				scope = 253
+			}
+		}
+	}
+	ipv6(family)
+	if family == "link" {
+		notSimulated("ip -0 route")
+	}
+	if nexthop {
+		notSimulated("ip route … nexthop")
+	}
+	if unknown != "" {
+		notSimulated("ip route … %s", unknown)
+	}
+	if r.Dst = dst.netip(); dst.any {
+		r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	if r.Table == 0 {
+		r.Table = tableMain // RT_TABLE_UNSPEC
+	}
+	r.Type, r.Scope, r.Proto = typeName(kind), name(scope, scopeNames), name(proto, protoNames)
+	if del {
+		r.Type, r.Scope, r.Proto = orElse(kind == 0, "", r.Type), orElse(scope == 255, "", r.Scope), orElse(proto == 0, "", r.Proto)
+	}
+	i.request(func(k *sim.Netns) *op.Failure {
+		n, ok := any(k).(interface {
+			RouteChange(sim.RouteRequest) *op.Failure
+		})
+		if !ok {
+			notSimulated("this form of ip route")
+		}
+		return n.RouteChange(r)
+	})
+}
+
+// metricValue reads the value of a path's metric, which the model does not use.
+func (i *ip) metricValue(metric, v string) {
+	name := orElse(metric == "advmss", "mss", metric)
+	msg := "\"" + name + "\" value is invalid\n"
+	switch metric {
+	case "features":
+		if v != "ecn" {
+			invarg("\"features\" value not valid\n", v)
+		}
+	case "congctl", "rtt", "rttvar", "rto_min":
+	case "hoplimit":
+		number(v, msg, 255)
+	case "quickack":
+		if u32(v, msg) > 1 {
+			invarg("\"quickack\" value should be 0 or 1\n", v)
+		}
+	default:
+		u32(v, msg)
+	}
+}
+
+// nexthops reads the nexthops of a route of several paths, which the model
+// does not have (parse_nexthops).
+func (i *ip) nexthops(family string) {
+	for i.more() {
+		if word := i.take(); word != "nexthop" {
+			fail(255, `Error: "nexthop" or end of line is expected instead of "%s"`, word)
+		}
+		if !i.more() {
+			fail(255, `Error: unexpected end of line after "nexthop"`)
+		}
+	path:
+		for i.more() {
+			switch i.peek() {
+			case "via":
+				i.take()
+				v := i.next()
+				f := readFamily(v)
+				if f == "" {
+					f = family
+				} else {
+					v = i.next()
+				}
+				addr(v, f)
+			case "dev":
+				i.take()
+				if v := i.next(); i.index(v) == 0 {
+					i.warn(`Cannot find device "%s"`, v)
+					fail(255, "Error: cannot parse nexthop")
+				}
+			case "weight":
+				i.take()
+				v := i.next()
+				if n, ok := unsigned(v, 1<<32-1); !ok || n == 0 || n > 256 {
+					invarg("\"weight\" is invalid\n", v)
+				}
+			case "onlink":
+				i.take()
+			default:
+				break path
+			}
+		}
+	}
+}
+
+// routeFilter chooses the rows that a listing shows (filter_nlmsg).
+type routeFilter struct {
+	table                               int // 0 is all
+	cached, flush                       bool
+	tos, proto, scope, kind             int
+	tosSet, protoSet, scopeSet, kindSet bool
+	iif, oif                            string
+	metric                              int
+	metricSet                           bool
+	via, src, root, match               prefix
+	never                               bool // asks for what no row has
+}
+
+func (i *ip) routeList(flush bool) {
+	f := routeFilter{table: tableMain, flush: flush}
+	if flush && !i.more() {
+		fail(1, `"ip route flush" requires arguments.`)
+	}
+	for i.more() {
+		word := i.take()
+		switch {
+		case matches(word, "table"):
+			v := i.next()
+			n, ok := readTable(v)
+			switch {
+			case ok:
+				f.table = n
+			case v == "all":
+				f.table = 0
+			case v == "cache":
+				f.cached = true
+			case v == "help":
+				i.usage("route")
+			default:
+				invarg("table id value is invalid\n", v)
+			}
+		case matches(word, "vrf"):
+			invarg("Invalid VRF\n", i.next())
+		case matches(word, "cached"), matches(word, "cloned"):
+			f.cached = true
+		case word == "tos" || matches(word, "dsfield"):
+			f.tos, f.tosSet = lookup(i.next(), "TOS value is invalid\n", readTOS), true
+		case matches(word, "protocol"):
+			v := i.next()
+			n, ok := readProto(v)
+			if !ok && v != "all" {
+				invarg("invalid \"protocol\"\n", v)
+			}
+			f.proto, f.protoSet = n, v != "all"
+		case matches(word, "scope"):
+			v := i.next()
+			n, ok := readScope(v)
+			if !ok && v != "all" {
+				invarg("invalid \"scope\"\n", v)
+			}
+			f.scope, f.scopeSet = n, v != "all"
+		case matches(word, "type"):
+			f.kind, f.kindSet = lookup(i.next(), "node type value is invalid\n", readType), true
+		case word == "dev" || word == "oif":
+			f.oif = i.next()
+		case word == "iif":
+			f.iif = i.next()
+		case word == "mark":
+			f.never = u32(i.next(), "invalid mark value") != 0 || f.never
+		case matches(word, "metric"), matches(word, "priority"), word == "preference":
+			f.metric, f.metricSet = u32(i.next(), "\"metric\" value is invalid\n"), true
+		case word == "via":
+			v := i.next()
+			fam := readFamily(v)
+			if fam == "" {
+				fam = i.family
+			} else {
+				v = i.next()
+			}
+			f.via = prefixOf(v, fam)
+		case word == "src":
+			f.src = prefixOf(i.next(), i.family)
+		case matches(word, "realms"):
+			i.next()
+			notSimulated("ip route … realms")
+		case matches(word, "from"):
+			v := i.next()
+			for _, w := range []string{"root", "match", "exact"} {
+				if matches(v, w) {
+					v = i.next()
+					break
+				}
+			}
+			f.never = prefixOf(v, i.family).bits != 0 || f.never
+		default:
+			if matches(word, "to") {
+				word = i.next()
+			}
+			switch {
+			case matches(word, "root"):
+				f.root = prefixOf(i.next(), i.family)
+			case matches(word, "match"):
+				f.match = prefixOf(i.next(), i.family)
+			default:
+				if matches(word, "exact") {
+					word = i.next()
+				}
+				f.match = prefixOf(word, i.family)
+				f.root = f.match
+			}
+		}
+	}
+	if f.iif != "" {
+		if i.index(f.iif) == 0 {
+			nodev(f.iif)
+		}
+		f.never = true // only rows of the old route cache had one
+	}
+	if f.oif != "" {
+		n := i.index(f.oif)
+		if n == 0 {
+			nodev(f.oif)
+		}
+		if l := i.indexed(n); l != nil {
+			f.oif = l.Name
+		} else {
+			fail(2, "RTNETLINK answers: No such device\nDump terminated")
+		}
+	}
+	if flush && f.cached {
+		return // iproute_flush_cache: there is no cache any more
+	}
+	if i.family == "inet6" || f.root.family == "inet6" || f.match.family == "inet6" {
+		if flush {
+			return
+		}
+		i.begin()
+		i.end()
+		return
+	}
+	rows := i.routes(f.table)
+	if f.table != 0 && f.table != tableMain && f.table != tableLocal && len(rows) == 0 && !slices.ContainsFunc(i.state().Routes, func(r state.Route) bool { return r.Table == f.table }) {
+		if i.noTable(f.table) {
+			fail(2, "Error: ipv4: FIB table does not exist.\n%s terminated", orElse(flush, "Flush", "Dump"))
+		}
+	}
+	if flush {
+		for _, r := range rows {
+			if f.row(r) {
+				i.deleteRow(r)
+			}
+		}
+		return
+	}
+	i.begin()
+	for _, r := range rows {
+		if f.row(r) {
+			i.routeRow(r, f)
+		}
+	}
+	i.end()
+}
+
+// noTable reports whether the kernel has no such table: one is made by its
+// first route or rule (fib_new_table), and stays.
+func (i *ip) noTable(table int) bool {
+	return !slices.ContainsFunc(i.state().Policies, func(p state.Policy) bool { return p.Table == table && p.Proto != "kernel" })
+}
+
+// routes are the rows of a table, or of all: each in the order of its trie, by
+// prefix and then by length (fib_table_dump).
+func (c *call) routes(table int) []state.Route {
+	var rows []state.Route
+	c.locked(func() {
+		if n := c.lab.world.Node(c.node); n != nil {
+			rows = n.Routes()
+		}
+	})
+	if table != 0 {
+		rows = slices.DeleteFunc(rows, func(r state.Route) bool { return r.Table != table })
+	}
+	return rows
+}
+
+func (f *routeFilter) row(r state.Route) bool {
+	kind, _ := readType(r.Type)
+	via, _ := netip.ParseAddr(r.Via)
+	src, _ := netip.ParseAddr(r.Src)
+	unset := netip.IPv4Unspecified()
+	if !via.IsValid() {
+		via = unset
+	}
+	if !src.IsValid() {
+		src = unset
+	}
+	proto, _ := readProto(r.Proto)
+	switch {
+	case f.never, f.cached, f.oif != "" && r.Dev != f.oif, f.kindSet && kind != f.kind, f.tosSet && r.TOS != f.tos,
+		f.protoSet && proto != f.proto && f.proto != 0, f.scopeSet && scopeNumber(r.Scope) != f.scope, f.metricSet && r.Metric != f.metric:
+		return false
+	case f.protoSet && f.proto == 0 && proto != 0:
+		return false
+	case f.root.given && (f.root.family != "" || f.root.plen) && (f.root.bits > r.Dst.Bits() || !f.root.contains(r.Dst.Addr())):
+		return false
+	case f.match.given && (f.match.family != "" || f.match.plen) && (f.match.bits < r.Dst.Bits() || !netip.PrefixFrom(f.match.addr, r.Dst.Bits()).Masked().Contains(r.Dst.Addr())):
+		return false
+	case f.via.given && f.via.family != "" && !f.via.contains(via), f.src.given && f.src.family != "" && !f.src.contains(src):
+		return false
+	}
+	return true
+}
+
+// deleteRow takes away just that row, as a flush does.
+func (i *ip) deleteRow(r state.Route) {
+	via, _ := netip.ParseAddr(r.Via)
+	src, _ := netip.ParseAddr(r.Src)
+	q := sim.RouteRequest{Mode: sim.Delete, Table: r.Table, Type: r.Type, Scope: r.Scope, Proto: r.Proto, Dst: r.Dst, TOS: uint8(r.TOS),
+		Via: via, Dev: r.Dev, Src: src, Metric: r.Metric}
+	f := i.ask(i.node, func(k *sim.Netns) *op.Failure {
+		n, ok := any(k).(interface {
+			RouteChange(sim.RouteRequest) *op.Failure
+		})
+		if !ok {
+			notSimulated("ip route flush")
+		}
+		return n.RouteChange(q)
+	})
+	i.answer(op.RouteAdd{}, f)
+}
+
+// routeRow prints a row of a table (print_route).
+func (i *ip) routeRow(r state.Route, f routeFilter) {
+	i.open("")
+	if (r.Type != "unicast" || i.details > 0) && !f.flush {
+		i.str("type", "%s ", i.typeText(r.Type))
+	}
+	dst := "default"
+	color := ""
+	if r.Dst.Bits() > 0 {
+		dst, color = orElse(r.Dst.Bits() == 32, r.Dst.Addr().String(), r.Dst.String()), magenta
+	}
+	i.cstr(color, "dst", "%s ", dst)
+	if r.TOS != 0 && !f.tosSet {
+		i.str("tos", "tos %s ", i.tosText(r.TOS))
+	}
+	if r.Via != "" && !(f.via.given && f.via.bits == 32) {
+		i.via(r.Via)
+	}
+	if r.Dev != "" && f.oif == "" {
+		i.dev("dev", r.Dev)
+	}
+	if (r.Table != tableMain || i.details > 0) && f.table == 0 {
+		i.str("table", "table %s ", i.tableText(r.Table))
+	}
+	if proto, _ := readProto(r.Proto); (r.Proto != "boot" || i.details > 0) && !f.protoSet {
+		i.str("protocol", "proto %s ", orElse(i.numeric, itoa(proto), r.Proto))
+	}
+	if (r.Scope != "global" || i.details > 0) && !f.scopeSet {
+		i.str("scope", "scope %s ", orElse(i.numeric, itoa(scopeNumber(r.Scope)), r.Scope))
+	}
+	if r.Src != "" && !(f.src.given && f.src.bits == 32) {
+		i.str("prefsrc", "", r.Src)
+		i.text("src ")
+		if !i.json {
+			i.cstr(magenta, "", "%s ", r.Src)
+		}
+	}
+	if r.Metric != 0 && !f.metricSet {
+		i.num("metric", "metric %d ", r.Metric)
+	}
+	var flags []string
+	if r.Onlink {
+		flags = append(flags, "onlink")
+	}
+	if r.Down {
+		flags = append(flags, "linkdown")
+	}
+	i.printer.list("flags", "%s ", flags)
+	i.text("\n")
+	i.close()
+}
+
+func (i *ip) via(a string) {
+	i.str("gateway", "", a)
+	i.text("via ")
+	if !i.json {
+		i.cstr(magenta, "", "%s ", a)
+	}
+}
+
+func (i *ip) dev(key, dev string) {
+	i.str(key, "", dev)
+	i.text("%s ", key)
+	if !i.json {
+		i.cstr(cyan, "", "%s ", dev)
+	}
+}
+
+func (i *ip) typeText(t string) string {
+	if i.numeric {
+		n, _ := readType(t)
+		return itoa(n)
+	}
+	return t
+}
+
+func (i *ip) tosText(n int) string {
+	if s, ok := tosNames[n]; ok && !i.numeric {
+		return s
+	}
+	return "0x" + string("0123456789abcdef"[n>>4]) + string("0123456789abcdef"[n&15])
+}
+
+func (i *ip) tableText(n int) string { return orElse(i.numeric, itoa(n), name(n, tableNames)) }
+
+// routeGet is ip route get (iproute_get).
+func (i *ip) routeGet() {
+	var q sim.RouteQuery
+	family, idev, odev, unknown := i.family, "", "", ""
+	from, found, connected := prefix{}, false, false
+	for i.more() {
+		word := i.take()
+		switch {
+		case word == "tos" || matches(word, "dsfield"):
+			q.TOS = uint8(lookup(i.next(), "TOS value is invalid\n", readTOS))
+		case matches(word, "from"):
+			v := i.next()
+			if matches(v, "help") {
+				i.usage("route")
+			}
+			from = prefixOf(v, family)
+			if family == "" {
+				family = from.family
+			}
+			if !from.any {
+				q.Src = from.addr
+			}
+		case matches(word, "iif"):
+			idev = i.next()
+		case matches(word, "mark"):
+			q.Mark = uint32(u32(i.next(), "invalid mark value"))
+		case matches(word, "oif") || word == "dev":
+			odev = i.next()
+		case matches(word, "notify"):
+		case matches(word, "connected"):
+			connected = true
+		case matches(word, "vrf"):
+			invarg("Invalid VRF\n", i.next())
+		case matches(word, "uid"):
+			if u32(i.next(), "invalid UID\n") != 0 {
+				unknown = "uid"
+			}
+		case matches(word, "fibmatch"):
+			unknown = "fibmatch"
+		case word == "as":
+			unknown = "as"
+			v := i.next()
+			if v == "to" {
+				v = i.next()
+			}
+			addr(v, family)
+		case matches(word, "sport"):
+			q.SrcPort = uint16(number(i.next(), "invalid sport\n", 65535))
+		case matches(word, "dport"):
+			q.DstPort = uint16(number(i.next(), "invalid dport\n", 65535))
+		case matches(word, "ipproto"):
+			v := i.next()
+			p, ok := map[string]uint8{"icmp": 1, "tcp": 6, "udp": 17}[v]
+			if n, isNumber := unsigned(v, 255); isNumber {
+				p, ok = uint8(n), true
+			}
+			if !ok {
+				invarg("Invalid \"ipproto\" value\n", v)
+			}
+			q.Proto = p
+		default:
+			if word == "to" {
+				word = i.next()
+			}
+			if matches(word, "help") {
+				i.usage("route")
+			}
+			p := prefixOf(word, family)
+			if family == "" {
+				family = p.family
+			}
+			if q.Dst = p.addr; family == "inet" && p.bits != 32 {
+				i.warn("Warning: /%d as prefix is invalid, only /32 (or none) is supported.", p.bits)
+			}
+			found = true
+		}
+	}
+	if !found {
+		fail(1, "need at least a destination address")
+	}
+	if idev != "" {
+		if i.index(idev) == 0 {
+			nodev(idev)
+		}
+		q.Iif = i.device(idev).Name
+	}
+	if odev != "" {
+		if i.index(odev) == 0 {
+			nodev(odev)
+		}
+		q.Oif = i.device(odev).Name
+	}
+	ipv6(family)
+	if unknown != "" {
+		notSimulated("ip route get … %s", unknown)
+	}
+	a := i.lookupRoute(q)
+	i.begin()
+	if connected && !from.given {
+		i.routeAnswer(q, a)
+		i.end()
+		q.Src = a.Src
+		a = i.lookupRoute(q)
+		i.begin()
+	}
+	i.routeAnswer(q, a)
+	i.end()
+}
+
+func (i *ip) lookupRoute(q sim.RouteQuery) (a sim.RouteAnswer) {
+	f := i.ask(i.node, func(k *sim.Netns) (f *op.Failure) {
+		n, ok := any(k).(interface {
+			RouteGet(sim.RouteQuery) (sim.RouteAnswer, *op.Failure)
+		})
+		if !ok {
+			notSimulated("ip route get")
+		}
+		a, f = n.RouteGet(q)
+		return f
+	})
+	i.answer(op.RouteAdd{}, f)
+	return a
+}
+
+// routeAnswer prints the kernel's answer: a row of the old route cache.
+func (i *ip) routeAnswer(q sim.RouteQuery, a sim.RouteAnswer) {
+	i.open("")
+	if a.Type != "unicast" || i.details > 0 {
+		i.str("type", "%s ", i.typeText(a.Type))
+	}
+	i.cstr(magenta, "dst", "%s ", q.Dst.String())
+	if q.Src.IsValid() {
+		i.cstr(magenta, "from", "from %s ", q.Src.String())
+	}
+	if q.TOS != 0 {
+		i.str("tos", "tos %s ", i.tosText(int(q.TOS)))
+	}
+	if a.Via.IsValid() {
+		i.via(a.Via.String())
+	}
+	if a.Dev != "" {
+		i.dev("dev", a.Dev)
+	}
+	if a.Table != 0 && (a.Table != tableMain || i.details > 0) {
+		i.str("table", "table %s ", i.tableText(a.Table))
+	}
+	if a.Src.IsValid() {
+		i.str("prefsrc", "", a.Src.String())
+		i.text("src ")
+		if !i.json {
+			i.cstr(magenta, "", "%s ", a.Src.String())
+		}
+	}
+	i.printer.list("flags", "%s ", nil)
+	if q.Mark != 0 {
+		if i.json {
+			i.num("mark", "", int(q.Mark))
+		} else {
+			i.text(orElse(q.Mark >= 16, "mark 0x%x ", "mark %d "), q.Mark)
+		}
+	}
+	i.num("uid", "uid %d ", 0)
+	i.text("%s    cache ", i.eol)
+	if len(a.Cache) > 0 && !i.json {
+		i.text("<")
+		for n, c := range a.Cache {
+			i.text("%s%s", c, orElse(n+1 < len(a.Cache), ",", "> "))
+		}
+	}
+	i.printer.arrayOf("cache", a.Cache)
+	if a.Expires != 0 {
+		i.num("expires", "expires %dsec ", a.Expires)
+	}
+	if a.MTU != 0 {
+		i.openArray("metrics")
+		i.open("")
+		i.num("mtu", "mtu %d ", a.MTU)
+		i.close()
+		i.closeArray()
+	}
+	if q.Iif != "" {
+		i.dev("iif", q.Iif)
+	}
+	i.text("\n")
+	i.close()
+}
