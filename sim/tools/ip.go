@@ -2,7 +2,6 @@ package tools
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -18,7 +17,9 @@ import (
 // object: ip_link.go, ip_addr.go, ip_route.go, ip_rule.go, ip_neigh.go,
 // ip_netns.go. What it refuses itself ends with status 1 or 255, what the
 // kernel refuses with 2.
-type ip struct {
+
+// iproute is one run of ip, or of bridge, which reads and prints as ip does.
+type iproute struct {
 	*call
 	words
 	printer
@@ -32,20 +33,20 @@ type ip struct {
 // ipObjects in the order in which an abbreviation is looked up (ip/ip.c).
 var ipObjects = []struct {
 	name string
-	do   func(*ip)
+	do   func(*iproute)
 }{
-	{"address", (*ip).doAddr}, {"addrlabel", nil}, {"maddress", nil}, {"route", (*ip).doRoute}, {"rule", (*ip).doRule},
-	{"neighbor", (*ip).doNeigh}, {"neighbour", (*ip).doNeigh}, {"ntable", nil}, {"ntbl", nil}, {"link", (*ip).doLink},
+	{"address", (*iproute).doAddr}, {"addrlabel", nil}, {"maddress", nil}, {"route", (*iproute).doRoute}, {"rule", (*iproute).doRule},
+	{"neighbor", (*iproute).doNeigh}, {"neighbour", (*iproute).doNeigh}, {"ntable", nil}, {"ntbl", nil}, {"link", (*iproute).doLink},
 	{"l2tp", nil}, {"fou", nil}, {"ila", nil}, {"macsec", nil}, {"tunnel", nil}, {"tunl", nil}, {"tuntap", nil}, {"tap", nil},
 	{"token", nil}, {"tcpmetrics", nil}, {"tcp_metrics", nil}, {"monitor", nil}, {"xfrm", nil}, {"mroute", nil}, {"mrule", nil},
-	{"netns", (*ip).doNetns}, {"netconf", nil}, {"vrf", nil}, {"sr", nil}, {"nexthop", nil}, {"mptcp", nil}, {"ioam", nil},
-	{"help", func(i *ip) { i.usage() }}, {"stats", nil},
+	{"netns", (*iproute).doNetns}, {"netconf", nil}, {"vrf", nil}, {"sr", nil}, {"nexthop", nil}, {"mptcp", nil}, {"ioam", nil},
+	{"help", func(i *iproute) { i.usage() }}, {"stats", nil},
 }
 
 func init() { programs["ip"] = runIP }
 
 func runIP(c *call) op.Result {
-	i := &ip{call: c, words: words{rest: c.argv[1:]}, printer: printer{b: &c.out, eol: "\n"}}
+	i := &iproute{call: c, words: words{rest: c.argv[1:]}, printer: printer{b: &c.out, eol: "\n"}}
 	batch, isBatch := i.options()
 	if isBatch {
 		return c.done(i.batch(batch))
@@ -58,7 +59,7 @@ func runIP(c *call) op.Result {
 }
 
 // options reads what comes before the object (main, ip/ip.c).
-func (i *ip) options() (batch string, isBatch bool) {
+func (i *iproute) options() (batch string, isBatch bool) {
 	for i.more() && strings.HasPrefix(i.peek(), "-") {
 		o := i.take()
 		if o == "--" {
@@ -169,7 +170,7 @@ func readFamily(s string) string {
 }
 
 // object does one command: an object's name and the words for it.
-func (i *ip) object() {
+func (i *iproute) object() {
 	word := i.take()
 	for _, o := range ipObjects {
 		if !matches(word, o.name) {
@@ -188,7 +189,7 @@ func (i *ip) object() {
 }
 
 // batch does the commands of a file, or of standard input (do_batch, lib/utils.c).
-func (i *ip) batch(file string) int {
+func (i *iproute) batch(file string) int {
 	text := i.stdin
 	if file != "-" {
 		var ok bool
@@ -215,7 +216,7 @@ func (i *ip) batch(file string) int {
 
 // guarded runs fn and returns the status it ended with. Where ip itself would
 // have ended with exit(3), so does the batch.
-func (i *ip) guarded(fn func()) (status int) {
+func (i *iproute) guarded(fn func()) (status int) {
 	defer func() {
 		switch e := recover().(type) {
 		case nil:
@@ -257,7 +258,7 @@ func splitWords(line string) (words []string) {
 }
 
 // enter makes the rest happen in a named namespace (netns_switch, lib/namespace.c).
-func (i *ip) enter(name string) {
+func (i *iproute) enter(name string) {
 	node := i.named(name)
 	if node == "" {
 		fail(255, `Cannot open network namespace "%s": No such file or directory`, name)
@@ -267,7 +268,7 @@ func (i *ip) enter(name string) {
 
 // usage ends ip as its own does: with status 255. The text is not ip's, which
 // has pages of it.
-func (i *ip) usage(object ...string) {
+func (i *iproute) usage(object ...string) {
 	page, what := "ip", ""
 	if len(object) > 0 {
 		page, what = "ip-"+object[0], " "+object[0]
@@ -283,7 +284,7 @@ func (i *ip) usage(object ...string) {
 
 // verb takes the command's name and finds which of names it is short for; no
 // word at all is the first. A name that begins with "=" may not be shortened.
-func (i *ip) verb(object string, names ...string) string {
+func (i *iproute) verb(object string, names ...string) string {
 	if !i.more() {
 		return names[0]
 	}
@@ -454,7 +455,7 @@ func (c *call) indexed(n int) *state.Link {
 }
 
 // device finds an interface or ends ip.
-func (i *ip) device(name string) *state.Link {
+func (i *iproute) device(name string) *state.Link {
 	n := i.index(name)
 	if n == 0 {
 		nodev(name)
@@ -487,7 +488,7 @@ func (c *call) named(name string) (node string) {
 func machineOf(n *state.Node) string { return cmp.Or(n.Machine, n.Name) }
 
 // answer ends ip when the kernel refused, in the words ip has for it.
-func (i *ip) answer(o op.Op, f *op.Failure) {
+func (i *iproute) answer(o op.Op, f *op.Failure) {
 	if f == nil {
 		return
 	}
@@ -496,7 +497,7 @@ func (i *ip) answer(o op.Op, f *op.Failure) {
 }
 
 // do does an operation, and ends ip when it fails.
-func (i *ip) do(node string, o op.Op) {
+func (i *iproute) do(node string, o op.Op) {
 	r := i.apply(node, o)
 	if r.Failure != nil {
 		i.answer(o, r.Failure)
@@ -522,7 +523,7 @@ func (c *call) ask(node string, fn func(*sim.Netns) *op.Failure) (f *op.Failure)
 }
 
 // request is ask for ip, which ends when the kernel refuses.
-func (i *ip) request(fn func(*sim.Netns) *op.Failure) {
+func (i *iproute) request(fn func(*sim.Netns) *op.Failure) {
 	i.answer(op.RouteAdd{}, i.ask(i.node, fn))
 }
 
@@ -535,5 +536,3 @@ func ipv6(family string) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
-
-var _ = fmt.Sprint

@@ -13,7 +13,7 @@ import (
 )
 
 // ip address, and the listings of ip link (ip/ipaddress.c).
-func (i *ip) doAddr() {
+func (i *iproute) doAddr() {
 	switch verb := i.verb("address", "", "add", "change", "=chg", "replace", "delete", "list", "show", "lst", "flush", "save", "showdump", "restore", "help"); verb {
 	case "add":
 		i.addrModify(sim.Add)
@@ -53,7 +53,7 @@ type addrFilter struct {
 }
 
 // readFilter reads the words of a listing (ipaddr_list_flush_or_save).
-func (i *ip) readFilter(object string) addrFilter {
+func (i *iproute) readFilter(object string) addrFilter {
 	f := addrFilter{family: i.family, flags: map[string]bool{}, oneline: i.oneline}
 	for i.more() {
 		word := i.take()
@@ -193,7 +193,7 @@ func (f *addrFilter) link(l *state.Link) (answered, shown bool) {
 }
 
 // list is ip link show and ip address show.
-func (i *ip) list(linkOnly bool) {
+func (i *iproute) list(linkOnly bool) {
 	object := orElse(linkOnly, "link", "addr")
 	f := i.readFilter(object)
 	i.begin()
@@ -227,7 +227,7 @@ func (i *ip) list(linkOnly bool) {
 }
 
 // linkInfo prints a link (print_linkinfo).
-func (i *ip) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
+func (i *iproute) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
 	if i.brief {
 		mdown := i.nameAndLink("%-16s ", l)
 		i.cstr(operColor(l.State), "operstate", "%-14s ", l.State)
@@ -285,7 +285,7 @@ func operColor(s string) string {
 
 // nameAndLink prints a link's name and, after an @, the link it belongs to;
 // it reports whether that one is down (print_name_and_link).
-func (i *ip) nameAndLink(format string, l *state.Link) (down bool) {
+func (i *iproute) nameAndLink(format string, l *state.Link) (down bool) {
 	name, other := l.Name, ""
 	switch {
 	case l.Type == "veth" && l.PeerNode != i.node:
@@ -327,7 +327,7 @@ func linkFlagNames(l *state.Link) (words []string) {
 	return words
 }
 
-func (i *ip) linkFlags(l *state.Link, mdown bool) {
+func (i *iproute) linkFlags(l *state.Link, mdown bool) {
 	words := linkFlagNames(l)
 	if mdown {
 		words = append(words, orElse(i.json, ",M-DOWN", "M-DOWN"))
@@ -343,7 +343,7 @@ func (i *ip) linkFlags(l *state.Link, mdown bool) {
 }
 
 // linkNetns prints where the other end of a veth pair is.
-func (i *ip) linkNetns(l *state.Link) {
+func (i *iproute) linkNetns(l *state.Link) {
 	id := 0
 	if l.PeerNsid != nil {
 		id = *l.PeerNsid
@@ -361,7 +361,7 @@ func (i *ip) linkNetns(l *state.Link) {
 
 // linkDetails prints what ip -d adds. Numbers that do not vary in a lab are
 // the kernel's defaults.
-func (i *ip) linkDetails(l *state.Link, linkOnly bool) {
+func (i *iproute) linkDetails(l *state.Link, linkOnly bool) {
 	port := l.Port != nil
 	i.num("promiscuity", " promiscuity %d ", i.promiscuity(l))
 	i.num("allmulti", " allmulti %d ", orElse(port, 1, 0))
@@ -409,7 +409,7 @@ func (i *ip) linkDetails(l *state.Link, linkOnly bool) {
 // promiscuity counts who wants a link to take every frame: the bridge it is a
 // port of, and, as a veth cannot filter by more than its own address, each
 // macvlan on it that is up with another (__dev_set_rx_mode, net/core/dev.c).
-func (i *ip) promiscuity(l *state.Link) (n int) {
+func (i *iproute) promiscuity(l *state.Link) (n int) {
 	if l.Port != nil {
 		n++
 	}
@@ -424,7 +424,7 @@ func (i *ip) promiscuity(l *state.Link) (n int) {
 // bridgeID is how ip writes the id of a bridge: its priority and address.
 func bridgeID(mac string) string { return "8000." + mac }
 
-func (i *ip) bridgeDetails(l *state.Link) {
+func (i *iproute) bridgeDetails(l *state.Link) {
 	i.open("info_data")
 	id := bridgeID(l.MAC)
 	for _, f := range []struct {
@@ -470,9 +470,9 @@ func ageing(l *state.Link) int {
 }
 
 // timer prints a timer of the spanning tree, which a lab's bridges do not use.
-func (i *ip) timer(key string) { i.raw(key, "0.00", key+"    0.00 ") }
+func (i *iproute) timer(key string) { i.raw(key, "0.00", key+"    0.00 ") }
 
-func (i *ip) vxlanDetails(l *state.Link) {
+func (i *iproute) vxlanDetails(l *state.Link) {
 	v := l.VXLAN
 	i.open("info_data")
 	i.num("id", "id %d ", v.ID)
@@ -507,7 +507,7 @@ func (i *ip) vxlanDetails(l *state.Link) {
 	i.close()
 }
 
-func (i *ip) portDetails(l *state.Link) {
+func (i *iproute) portDetails(l *state.Link) {
 	p := l.Port
 	no := i.portNo(l)
 	master := ""
@@ -567,7 +567,7 @@ func (c *call) portNo(l *state.Link) int {
 }
 
 // addrInfos prints the addresses of a link (print_selected_addrinfo).
-func (i *ip) addrInfos(l *state.Link, f addrFilter) {
+func (i *iproute) addrInfos(l *state.Link, f addrFilter) {
 	i.openArray("addr_info")
 	if f.family == "" || f.family == "inet" {
 		for _, a := range l.Addrs {
@@ -587,7 +587,7 @@ func (i *ip) addrInfos(l *state.Link, f addrFilter) {
 	}
 }
 
-func (i *ip) addrInfo(l *state.Link, a state.Addr, f addrFilter) {
+func (i *iproute) addrInfo(l *state.Link, a state.Addr, f addrFilter) {
 	if !i.brief {
 		if f.oneline {
 			i.num("index", "%d: ", l.Index)
@@ -633,7 +633,7 @@ func scopeNumber(s string) int {
 }
 
 // addrModify is ip address add, change, replace and delete (ipaddr_modify).
-func (i *ip) addrModify(mode sim.Mode) {
+func (i *iproute) addrModify(mode sim.Mode) {
 	var local, peer prefix
 	var brd, lcl string
 	var broadcast netip.Addr
@@ -823,7 +823,7 @@ func (i *ip) addrModify(mode sim.Mode) {
 
 // addrFlush is ip address flush (ipaddr_flush): each address that the filter
 // chooses is deleted, until none is left.
-func (i *ip) addrFlush() {
+func (i *iproute) addrFlush() {
 	if !i.more() {
 		fail(1, "Flush requires arguments.")
 	}

@@ -13,7 +13,7 @@ import (
 
 // ip link: do_iplink and iplink_parse (ip/iplink.c), and of each type the
 // options that its own file reads. Listings are ip_addr.go's.
-func (i *ip) doLink() {
+func (i *iproute) doLink() {
 	switch i.verb("link", "=", "add", "set", "change", "replace", "delete", "show", "lst", "list", "xstats", "afstats", "property", "help") {
 	case "add":
 		i.linkAdd("add")
@@ -57,7 +57,7 @@ type linkArgs struct {
 // has nothing for.
 var linkFlags = []string{"multicast", "allmulticast", "promisc", "trailers", "arp"}
 
-func (i *ip) parseLink(create bool) (a linkArgs) {
+func (i *iproute) parseLink(create bool) (a linkArgs) {
 	seen := map[string]bool{}
 	once := func(key, value string) {
 		if seen[key] {
@@ -132,7 +132,7 @@ func (i *ip) parseLink(create bool) (a linkArgs) {
 			}
 			a.unknown = word
 		case word == "carrier" || word == "protodown":
-			onOffWord(word, i.next(), 234) // -EINVAL, as a status
+			onOffWord(word, i.next(), einval)
 			a.unknown = word
 		case word == "vf":
 			if _, ok := integer(i.next()); !ok {
@@ -223,7 +223,7 @@ func (i *ip) parseLink(create bool) (a linkArgs) {
 var operStates = []string{"UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"}
 
 // checkLink is what iplink_parse does when it has read all it reads.
-func (i *ip) checkLink(a linkArgs, create bool) linkArgs {
+func (i *iproute) checkLink(a linkArgs, create bool) linkArgs {
 	if a.name == "" {
 		a.name = a.dev
 	} else if a.dev == "" {
@@ -267,7 +267,7 @@ func (i *ip) checkLink(a linkArgs, create bool) linkArgs {
 
 // netnsArg reads the namespace a link is to go to: a name, a file that
 // pins one, or a process (netns_get_fd, lib/namespace.c).
-func (i *ip) netnsArg(v string) string {
+func (i *iproute) netnsArg(v string) string {
 	name := v
 	for _, dir := range []string{"/run/netns/", "/var/run/netns/"} {
 		name = strings.TrimPrefix(name, dir)
@@ -290,7 +290,7 @@ var linkTypes = strings.Fields("amt bareudp bond bond_slave bridge bridge_slave 
 	"ip6erspan ip6gre ip6gretap ip6tnl ipip ipoib ipvlan ipvtap macsec macvlan macvtap netdevsim nlmon rmnet sit team team_slave " +
 	"vcan veth vlan vrf vti vti6 vxcan vxlan wwan xfrm virt_wifi batadv")
 
-func (i *ip) linkAdd(verb string) {
+func (i *iproute) linkAdd(verb string) {
 	a := i.parseLink(true)
 	if !a.hasKind {
 		fail(1, `Not enough information: "type" argument is required`)
@@ -425,7 +425,7 @@ func (i *ip) linkAdd(verb string) {
 
 // otherKind ends ip for a type whose words the model does not know, or that
 // has none.
-func (i *ip) otherKind(verb string, a linkArgs) {
+func (i *iproute) otherKind(verb string, a linkArgs) {
 	if slices.Contains(linkTypes, a.kind) {
 		notSimulated("ip link %s type %s", verb, a.kind)
 	}
@@ -439,7 +439,7 @@ func (i *ip) otherKind(verb string, a linkArgs) {
 
 // parseBridge reads the options of a bridge. Of them the model has only the
 // ageing time.
-func (i *ip) parseBridge() (after []func(string)) {
+func (i *iproute) parseBridge() (after []func(string)) {
 	for i.more() {
 		word := i.take()
 		switch {
@@ -477,7 +477,7 @@ var bridgeOptions = strings.Fields("stp_state priority vlan_filtering vlan_proto
 	"mcast_last_member_interval mcast_membership_interval mcast_querier_interval mcast_query_interval mcast_query_response_interval " +
 	"mcast_startup_query_interval mcast_stats_enabled mcast_igmp_version mcast_mld_version nf_call_iptables nf_call_ip6tables nf_call_arptables")
 
-func (i *ip) parseMacvlan() {
+func (i *iproute) parseMacvlan() {
 	mode := ""
 	for i.more() {
 		word := i.take()
@@ -508,7 +508,7 @@ func (i *ip) parseMacvlan() {
 	}
 }
 
-func (i *ip) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
+func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 	seen := map[string]bool{}
 	once := func(key, value string) {
 		if seen[key] {
@@ -631,7 +631,7 @@ var vxlanOptions = strings.Fields("tos dsfield df label flowlabel maxaddress por
 	"l3miss udpcsum noudpcsum udp6zerocsumtx noudp6zerocsumtx udp6zerocsumrx noudp6zerocsumrx remcsumtx noremcsumtx remcsumrx " +
 	"noremcsumrx external noexternal gbp gpe vnifilter novnifilter")
 
-func (i *ip) linkSet() {
+func (i *iproute) linkSet() {
 	a := i.parseLink(false)
 	var first []func(string) // what is done before the rest (rtnl_changelink)
 	if a.hasKind {
@@ -679,7 +679,7 @@ func (i *ip) linkSet() {
 }
 
 // parsePort reads the options of a bridge's port: type bridge_slave.
-func (i *ip) parsePort() []func(string) {
+func (i *iproute) parsePort() []func(string) {
 	r, given := sim.LinkRequest{}, false
 	for i.more() {
 		word := i.take()
@@ -727,7 +727,7 @@ func (i *ip) parsePort() []func(string) {
 	}}
 }
 
-func (i *ip) linkDelete() {
+func (i *iproute) linkDelete() {
 	a := i.parseLink(false)
 	if a.hasKind && i.more() {
 		notSimulated("ip link delete type %s", a.kind)
@@ -736,7 +736,7 @@ func (i *ip) linkDelete() {
 }
 
 // links counts a node's links.
-func (i *ip) links(node string) int {
+func (i *iproute) links(node string) int {
 	if n := i.other(node); n != nil {
 		return len(n.Links)
 	}
@@ -754,7 +754,7 @@ func (c *call) other(node string) (n *state.Node) {
 }
 
 // nodeOf is the node that a name or a pid stands for, as netnsArg gave it.
-func (i *ip) nodeOf(netns string) string {
+func (i *iproute) nodeOf(netns string) string {
 	if i.other(netns) == nil {
 		fail(2, "RTNETLINK answers: No such process")
 	}
@@ -763,7 +763,7 @@ func (i *ip) nodeOf(netns string) string {
 
 // freeName is the first of veth0, veth1, … that no link of the node has
 // (dev_alloc_name, net/core/dev.c).
-func (i *ip) freeName(node, stem, skip string) string {
+func (i *iproute) freeName(node, stem, skip string) string {
 	n := i.other(node)
 	for k := 0; ; k++ {
 		if s := stem + itoa(k); s != skip && (n == nil || n.Link(s) == nil) {
@@ -773,7 +773,7 @@ func (i *ip) freeName(node, stem, skip string) string {
 }
 
 // peerOf is where the other end of a veth pair is, and its name.
-func (i *ip) peerOf(node, name string) (string, string) {
+func (i *iproute) peerOf(node, name string) (string, string) {
 	if n := i.other(node); n != nil {
 		if l := n.Link(name); l != nil {
 			return l.PeerNode, l.PeerName

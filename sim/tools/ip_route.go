@@ -10,7 +10,7 @@ import (
 )
 
 // ip route (ip/iproute.c).
-func (i *ip) doRoute() {
+func (i *iproute) doRoute() {
 	switch verb := i.verb("route", "", "add", "change", "=chg", "replace", "prepend", "append", "test", "delete", "list", "show", "lst", "get", "flush",
 		"save", "restore", "showdump", "help"); verb {
 	case "add":
@@ -58,7 +58,7 @@ func metricWord(word string) string {
 }
 
 // routeModify is all that changes a table but flush (iproute_modify).
-func (i *ip) routeModify(mode sim.Mode) {
+func (i *iproute) routeModify(mode sim.Mode) {
 	del := mode == sim.Delete
 	r := sim.RouteRequest{Mode: mode, Table: tableMain}
 	kind, scope, proto := 1, 0, 3 // unicast, global, boot
@@ -245,7 +245,7 @@ words:
 }
 
 // metricValue reads the value of a path's metric, which the model does not use.
-func (i *ip) metricValue(metric, v string) {
+func (i *iproute) metricValue(metric, v string) {
 	name := orElse(metric == "advmss", "mss", metric)
 	msg := "\"" + name + "\" value is invalid\n"
 	switch metric {
@@ -267,7 +267,7 @@ func (i *ip) metricValue(metric, v string) {
 
 // nexthops reads the nexthops of a route of several paths, which the model
 // does not have (parse_nexthops).
-func (i *ip) nexthops(family string) {
+func (i *iproute) nexthops(family string) {
 	for i.more() {
 		if word := i.take(); word != "nexthop" {
 			fail(255, `Error: "nexthop" or end of line is expected instead of "%s"`, word)
@@ -322,7 +322,7 @@ type routeFilter struct {
 	never                               bool // asks for what no row has
 }
 
-func (i *ip) routeList(flush bool) {
+func (i *iproute) routeList(flush bool) {
 	f := routeFilter{table: tableMain, flush: flush}
 	if flush && !i.more() {
 		fail(1, `"ip route flush" requires arguments.`)
@@ -469,7 +469,7 @@ func (i *ip) routeList(flush bool) {
 
 // noTable reports whether the kernel has no such table: one is made by its
 // first route or rule (fib_new_table), and stays.
-func (i *ip) noTable(table int) bool {
+func (i *iproute) noTable(table int) bool {
 	return !slices.ContainsFunc(i.state().Policies, func(p state.Policy) bool { return p.Table == table && p.Proto != "kernel" })
 }
 
@@ -517,7 +517,7 @@ func (f *routeFilter) row(r state.Route) bool {
 }
 
 // deleteRow takes away just that row, as a flush does.
-func (i *ip) deleteRow(r state.Route) {
+func (i *iproute) deleteRow(r state.Route) {
 	via, _ := netip.ParseAddr(r.Via)
 	src, _ := netip.ParseAddr(r.Src)
 	q := sim.RouteRequest{Mode: sim.Delete, Table: r.Table, Type: r.Type, Scope: r.Scope, Proto: r.Proto, Dst: r.Dst, TOS: uint8(r.TOS),
@@ -535,7 +535,7 @@ func (i *ip) deleteRow(r state.Route) {
 }
 
 // routeRow prints a row of a table (print_route).
-func (i *ip) routeRow(r state.Route, f routeFilter) {
+func (i *iproute) routeRow(r state.Route, f routeFilter) {
 	i.open("")
 	if (r.Type != "unicast" || i.details > 0) && !f.flush {
 		i.str("type", "%s ", i.typeText(r.Type))
@@ -586,7 +586,7 @@ func (i *ip) routeRow(r state.Route, f routeFilter) {
 	i.close()
 }
 
-func (i *ip) via(a string) {
+func (i *iproute) via(a string) {
 	i.str("gateway", "", a)
 	i.text("via ")
 	if !i.json {
@@ -594,7 +594,7 @@ func (i *ip) via(a string) {
 	}
 }
 
-func (i *ip) dev(key, dev string) {
+func (i *iproute) dev(key, dev string) {
 	i.str(key, "", dev)
 	i.text("%s ", key)
 	if !i.json {
@@ -602,7 +602,7 @@ func (i *ip) dev(key, dev string) {
 	}
 }
 
-func (i *ip) typeText(t string) string {
+func (i *iproute) typeText(t string) string {
 	if i.numeric {
 		n, _ := readType(t)
 		return itoa(n)
@@ -610,17 +610,17 @@ func (i *ip) typeText(t string) string {
 	return t
 }
 
-func (i *ip) tosText(n int) string {
+func (i *iproute) tosText(n int) string {
 	if s, ok := tosNames[n]; ok && !i.numeric {
 		return s
 	}
 	return "0x" + string("0123456789abcdef"[n>>4]) + string("0123456789abcdef"[n&15])
 }
 
-func (i *ip) tableText(n int) string { return orElse(i.numeric, itoa(n), name(n, tableNames)) }
+func (i *iproute) tableText(n int) string { return orElse(i.numeric, itoa(n), name(n, tableNames)) }
 
 // routeGet is ip route get (iproute_get).
-func (i *ip) routeGet() {
+func (i *iproute) routeGet() {
 	var q sim.RouteQuery
 	family, idev, odev, unknown := i.family, "", "", ""
 	from, found, connected := prefix{}, false, false
@@ -728,7 +728,7 @@ func (i *ip) routeGet() {
 	i.end()
 }
 
-func (i *ip) lookupRoute(q sim.RouteQuery) (a sim.RouteAnswer) {
+func (i *iproute) lookupRoute(q sim.RouteQuery) (a sim.RouteAnswer) {
 	f := i.ask(i.node, func(k *sim.Netns) (f *op.Failure) {
 		n, ok := any(k).(interface {
 			RouteGet(sim.RouteQuery) (sim.RouteAnswer, *op.Failure)
@@ -744,7 +744,7 @@ func (i *ip) lookupRoute(q sim.RouteQuery) (a sim.RouteAnswer) {
 }
 
 // routeAnswer prints the kernel's answer: a row of the old route cache.
-func (i *ip) routeAnswer(q sim.RouteQuery, a sim.RouteAnswer) {
+func (i *iproute) routeAnswer(q sim.RouteQuery, a sim.RouteAnswer) {
 	i.open("")
 	if a.Type != "unicast" || i.details > 0 {
 		i.str("type", "%s ", i.typeText(a.Type))

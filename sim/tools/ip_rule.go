@@ -12,7 +12,7 @@ import (
 )
 
 // ip rule (ip/iprule.c).
-func (i *ip) doRule() {
+func (i *iproute) doRule() {
 	switch verb := i.verb("rule", "", "list", "lst", "show", "save", "restore", "add", "delete", "flush", "help"); verb {
 	case "", "list", "lst", "show":
 		i.ruleList(false)
@@ -30,7 +30,7 @@ func (i *ip) doRule() {
 }
 
 // mark reads FWMARK[/MASK].
-func (i *ip) mark(v string) (mark, mask int, masked bool) {
+func (i *iproute) mark(v string) (mark, mask int, masked bool) {
 	m, slash, masked := strings.Cut(v, "/")
 	mark = u32(m, "fwmark value is invalid\n")
 	if masked {
@@ -51,7 +51,7 @@ func ports(v, msg string) {
 }
 
 // ruleModify is ip rule add and delete (iprule_modify).
-func (i *ip) ruleModify(add bool) {
+func (i *iproute) ruleModify(add bool) {
 	if !i.more() {
 		fail(1, `"ip rule %s" requires arguments.`, orElse(add, "add", "del"))
 	}
@@ -178,7 +178,7 @@ func (i *ip) ruleModify(add bool) {
 }
 
 // ruleList is ip rule show and flush (iprule_list_flush_or_save).
-func (i *ip) ruleList(flush bool) {
+func (i *iproute) ruleList(flush bool) {
 	family := orDefault(i.family, "inet")
 	var conds []func(p state.Policy) bool
 	must := func(fn func(p state.Policy) bool) { conds = append(conds, fn) }
@@ -302,7 +302,7 @@ func (i *ip) ruleList(flush bool) {
 }
 
 // rule prints a rule (print_rule).
-func (i *ip) rule(p state.Policy) {
+func (i *iproute) rule(p state.Policy) {
 	i.open("")
 	i.num("priority", "%d:\t", p.Priority)
 	if p.Not {
@@ -356,7 +356,7 @@ func (i *ip) rule(p state.Policy) {
 }
 
 // selector prints the addresses a rule is for; all of them only of the source.
-func (i *ip) selector(word, key, lenKey, text string, all bool) {
+func (i *iproute) selector(word, key, lenKey, text string, all bool) {
 	p, err := netip.ParsePrefix(text)
 	switch {
 	case text == "" || err != nil:

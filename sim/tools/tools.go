@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"vethlab/sim"
+	"vethlab/sim/cmdline"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
@@ -176,6 +177,23 @@ func (c *call) exec() (r op.Result) {
 	return op.Result{Status: 127, Failure: &op.Failure{What: op.NoTool, Name: c.argv[0]}}
 }
 
+// command does the command line that argv is, as a shell in the node would:
+// what sim/cmdline has an operation for is one.
+func (c *call) command() op.Result {
+	cmd, err := cmdline.Parse(c.argv)
+	if u, ok := err.(*cmdline.UsageError); ok {
+		return op.Result{Stderr: u.Stderr, Status: u.Status}
+	}
+	if cmd.Node != "" {
+		c.node = cmd.Node
+	}
+	if _, ok := cmd.Op.(op.Tool); !ok {
+		return cmd.Finish(c.apply(c.node, cmd.Op))
+	}
+	c.argv = cmd.Argv()
+	return c.exec()
+}
+
 // locked calls fn while nothing else uses the world.
 func (c *call) locked(fn func()) {
 	if c.background {
@@ -210,4 +228,7 @@ func (c *call) apply(node string, o op.Op) (res op.Result) {
 	return res
 }
 
-const enoent = 2
+const (
+	enoent = 2
+	einval = 22
+)
