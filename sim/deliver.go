@@ -1,0 +1,146 @@
+package sim
+
+import "vethlab/sim/trace"
+
+// Types and codes of ICMP that the model makes or reads (include/uapi/linux/icmp.h).
+const (
+	icmpEchoReply    = 0
+	icmpDestUnreach  = 3
+	icmpRedirect     = 5
+	icmpEcho         = 8
+	icmpTimeExceeded = 11
+
+	icmpNetUnreach  = 0
+	icmpHostUnreach = 1
+	icmpProtUnreach = 2
+	icmpPortUnreach = 3
+	icmpFragNeeded  = 4
+)
+
+// localDeliver hands a packet that INPUT let pass to its protocol
+// (ip_protocol_deliver_rcu, net/ipv4/ip_input.c).
+func (w *World) localDeliver(n *Netns, p *packet) {
+	switch p.proto {
+	case protoICMP:
+		w.icmpRcv(n, p)
+	case protoUDP:
+		w.udpRcv(n, p)
+	case protoTCP:
+		w.tcpRcv(n, p)
+	default:
+		w.note(p, trace.Socket, nil)
+		w.answer(p, ending{disposition: trace.Delivered, code: trace.CodeDelivered}, func() { w.icmpSend(p, icmpDestUnreach, icmpProtUnreach, 0) })
+	}
+}
+
+// answer has the node answer p and then ends p. Unless there is no way to where
+// p came from: then that is how p ends.
+func (w *World) answer(p *packet, e ending, send func()) {
+	n := p.ns
+	if !n.local(p.src) {
+		if _, errno := n.routeOutput(p.src, 0, nil, 0, 0); errno != 0 {
+			s := w.note(p, trace.RouteStep, nil)
+			s.verdict, s.code, s.ip = trace.NoRoute, trace.CodeNoWayBack, p.src
+			w.end(p, ending{disposition: trace.NoWayBack, code: trace.CodeNoWayBack, ip: p.src})
+			return
+		}
+	}
+	w.waits(p, e) // its end comes before what it leads to
+	send()
+	w.end(p, e)
+}
+
+// icmpRcv takes an ICMP message (icmp_rcv, net/ipv4/icmp.c).
+func (w *World) icmpRcv(n *Netns, p *packet) {
+	delivered := ending{disposition: trace.Delivered, code: trace.CodeDelivered}
+	s := w.note(p, trace.Socket, nil)
+	switch p.icmpType {
+	case icmpEcho:
+		s.code = trace.CodeEcho
+		if !n.local(p.dst) { // a broadcast: icmp_echo_ignore_broadcasts is 1
+			w.end(p, delivered)
+			return
+		}
+		w.answer(p, delivered, func() { w.icmpEcho(n, p) })
+	case icmpEchoReply:
+		w.pingRcv(n, p, delivered)
+	case icmpDestUnreach, icmpTimeExceeded:
+		w.icmpError(n, p, delivered)
+	default:
+		w.end(p, delivered)
+	}
+}
+
+// icmpEcho answers an echo request (icmp_echo).
+func (w *World) icmpEcho(n *Netns, q *packet) {
+	r, errno := n.routeOutput(q.src, q.dst, nil, 0, q.tos)
+	if errno != 0 {
+		return
+	}
+	p := w.newPacket()
+	p.etherType, p.proto, p.ttl, p.tos = ethIP, protoICMP, n.defaultTTL(), q.tos
+	p.src, p.dst = q.dst, q.src
+	p.icmpType, p.sport, p.dport, p.icmpSeq = icmpEchoReply, q.sport, q.dport, q.icmpSeq
+	p.len, p.payload = q.len, q.payload
+	w.depart(p, q.flow, !q.reply)
+	w.send(nil, n, p, r)
+}
+
+// icmpErrno is what an "unreachable" message means to a socket, by its code,
+// and whether it is final (icmp_err_convert).
+var icmpErrno = [...]struct {
+	errno int
+	final bool
+}{{enetunreach, false}, {ehostunreach, false}, {enoprotoopt, true}, {econnrefused, true}, {emsgsize, false}, {eopnotsupp, false},
+	{enetunreach, true}, {ehostdown, true}, {enonet, true}, {enetunreach, true}, {ehostunreach, true}, {enetunreach, false},
+	{ehostunreach, false}, {ehostunreach, true}, {ehostunreach, true}, {ehostunreach, true}}
+
+// icmpError tells the socket whose packet an ICMP error is about
+// (icmp_unreach, icmp_socket_deliver).
+func (w *World) icmpError(n *Netns, p *packet, e ending) {
+	q := p.quoted
+	if q == nil {
+		w.end(p, e)
+		return
+	}
+	if p.icmpType == icmpDestUnreach && p.icmpCode == icmpFragNeeded {
+		n.updatePMTU(q.dst, int(p.icmpInfo))
+	}
+	errno, final := ehostunreach, false // time exceeded
+	if p.icmpType == icmpDestUnreach && int(p.icmpCode) < len(icmpErrno) {
+		errno, final = icmpErrno[p.icmpCode].errno, icmpErrno[p.icmpCode].final
+	}
+	told := SocketError{Errno: errno, From: p.src, Type: p.icmpType, Code: p.icmpCode, Info: p.icmpInfo, Dst: q.dst, DstPort: q.dport,
+		Seq: q.icmpSeq, TTL: p.ttl, At: w.now}
+	quoted := *q
+	w.end(p, e)
+	switch quoted.proto {
+	case protoICMP:
+		if quoted.icmpType == icmpEcho {
+			n.pingError(&quoted, told)
+		}
+	case protoUDP:
+		if s := n.udpLookup(quoted.src, quoted.dst, quoted.sport, quoted.dport, nil); s != nil {
+			s.udpError(told, final)
+		}
+	case protoTCP:
+		w.tcpError(n, &quoted, told)
+	}
+}
+
+// udpError takes an ICMP error about a datagram of the socket's
+// (__udp4_lib_err, net/ipv4/udp.c).
+func (s *Socket) udpError(e SocketError, final bool) {
+	if e.Errno == emsgsize && e.Code == icmpFragNeeded {
+		if s.PMTU == PMTUDont {
+			return
+		}
+		final = true
+	}
+	if s.RecvErr {
+		s.errors = append(s.errors, e)
+	} else if !final || s.remote == 0 {
+		return
+	}
+	s.fail(e.Errno)
+}
