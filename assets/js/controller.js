@@ -2,10 +2,10 @@
 // server. The views call these; so does the keyboard.
 
 import { connect } from './socket.js';
-import { tabs, currentStep, currentBeats, playlist, stepTraces, primary, canRun, shownNode } from './model/state.js';
+import { tabs, modes, protocolVersion, currentStep, currentColumns, currentTrace, playlist, shownMode, stepTraces, primary, canRun, shownNode } from './model/state.js';
 import { languages } from './model/i18n.js';
 
-/** @import { State, Action, Tab } from './model/state' */
+/** @import { State, Action, Tab, Mode } from './model/state' */
 /** @import { Lang, Lesson, Message, Trace } from './protocol' */
 /** @typedef {ReturnType<typeof createController>} Controller */
 
@@ -25,7 +25,7 @@ export function createController({ get, dispatch }) {
   /** @param {Message} m */
   const receive = (m) => {
     dispatch({ type: 'message', message: m });
-    if (m.hello && get().lesson) link?.send({ type: 'open', v: m.hello.v, lesson: get().lesson?.id });
+    if (m.hello && get().lesson) link?.send({ type: 'open', v: protocolVersion, lesson: get().lesson?.id });
   };
 
   const c = {
@@ -64,6 +64,16 @@ export function createController({ get, dispatch }) {
       c.speak(languages[(i + 1) % languages.length].lang);
     },
 
+    /** @param {Mode} mode */
+    mode(mode) {
+      dispatch({ type: 'mode', mode });
+      try { localStorage.setItem('vethlab.mode', mode); } catch { /* private mode: it is not remembered */ }
+    },
+    nextMode() {
+      const s = get();
+      if (s.hello?.model) c.mode(modes[(modes.indexOf(shownMode(s)) + 1) % modes.length]);
+    },
+
     /** @param {number} index */
     view(index) { dispatch({ type: 'view', index }); },
 
@@ -82,7 +92,7 @@ export function createController({ get, dispatch }) {
     /** One notch forward: the packet, then the next journey, then the lesson. */
     forward() {
       const s = get();
-      const list = currentBeats(s);
+      const list = currentColumns(s);
       if (s.beat < list.length - 1) return dispatch({ type: 'beat', beat: s.beat + 1 });
       const next = c.neighbour(1);
       if (next && !s.busy) return dispatch({ type: 'trace', id: next.id });
@@ -96,7 +106,7 @@ export function createController({ get, dispatch }) {
       const before = c.neighbour(-1);
       if (before) {
         dispatch({ type: 'trace', id: before.id });
-        return dispatch({ type: 'beat', beat: currentBeats(get()).length - 1 });
+        return dispatch({ type: 'beat', beat: currentColumns(get()).length - 1 });
       }
       c.undo();
     },
@@ -105,7 +115,8 @@ export function createController({ get, dispatch }) {
     neighbour(by) {
       const s = get();
       const list = playlist(s);
-      const i = list.findIndex((t) => t.id === s.trace);
+      const now = currentTrace(s)?.id;
+      const i = list.findIndex((t) => t.id === now);
       return i < 0 ? undefined : list[i + by];
     },
 
@@ -138,7 +149,7 @@ export function createController({ get, dispatch }) {
 
     play() {
       const s = get();
-      const list = currentBeats(s);
+      const list = currentColumns(s);
       if (!list.length) return;
       if (s.playing) return dispatch({ type: 'play', playing: false });
       dispatch({ type: 'beat', beat: s.beat >= list.length - 1 ? 0 : s.beat, playing: true });
@@ -152,7 +163,8 @@ export function createController({ get, dispatch }) {
       const s = get();
       const list = s.foreign ? [s.foreign] : stepTraces(s);
       if (!list.length) return;
-      const i = list.findIndex((t) => t.id === s.trace);
+      const now = currentTrace(s)?.id;
+      const i = list.findIndex((t) => t.id === now);
       c.choose(list[Math.max(0, Math.min(list.length - 1, i + by))].id);
     },
     /** @param {Trace} trace */

@@ -50,7 +50,7 @@ export type Listener = { proto: string; addr: string; port: number; process?: st
 export type Header = {
   srcMAC?: string; dstMAC?: string; proto: string; src?: string; dst?: string; sport?: number; dport?: number;
   ttl?: number; id?: number; len?: number; icmpType?: number; icmpCode?: number; icmpID?: number; icmpSeq?: number;
-  tcpFlags?: string; tcpSeq?: number; tcpAck?: number; arpOp?: string; arpMAC?: string;
+  tcpFlags?: string; tcpSeq?: number; tcpAck?: number; arpOp?: string; arpMAC?: string; outer?: Header;
 };
 export type Evidence = 'captured' | 'reported' | 'explained' | 'simulated';
 export type Step = {
@@ -69,7 +69,7 @@ export type Packet = {
   payload?: string; trace?: string;
 };
 
-export type Hello = { v: number; version: string; backend: string; reason?: string; fix?: string };
+export type Hello = { v: number; version: string; backend: 'kernel' | 'sim' | 'none'; model?: boolean; reason?: string; fix?: string };
 export type Lab = {
   id: string; state: string; lesson: string; variant?: string; text?: string;
   /** Absent when only the state changed. */
@@ -78,17 +78,21 @@ export type Lab = {
 export type Begin = { step?: string; index: number; total: number; node: string; text: string };
 export type Command = {
   step?: string; index: number; node: string; text: string; status: number;
-  stdout?: string; stderr?: string; ops?: string[]; traces?: Trace[];
+  stdout?: string; stderr?: string; ops?: string[]; traces?: Trace[]; missing?: string;
 };
 export type Check = { ok: boolean; text: string; got?: string };
 export type StepRun = {
   id: string; state: 'done' | 'failed' | 'broken' | 'skipped'; commands: Command[] | null; checks: Check[] | null;
-  guess?: string; answer?: string; observed?: string; explained?: boolean;
+  guess?: string; answer?: string; observed?: string; explained?: boolean; forecast?: Forecast;
+};
+export type Forecast = {
+  step: string; commands: Command[] | null; missing?: string; answer?: string; observed?: string;
+  differences?: { path: string; model: string; kernel: string }[];
 };
 export type ServerError = { code: string; text: string; do?: string };
 export type Message = {
   type: string; id?: number; hello?: Hello; lab?: Lab; snapshot?: Snapshot; packets?: Packet[]; trace?: Trace;
-  dropped?: number; unfollowed?: number; begin?: Begin; command?: Command; step?: StepRun; error?: ServerError; done?: boolean;
+  dropped?: number; unfollowed?: number; begin?: Begin; command?: Command; forecast?: Forecast; step?: StepRun; error?: ServerError; done?: boolean;
 };
 export type Request = {
   type: string; v?: number; lesson?: string; step?: string; done?: boolean; option?: string; node?: string; text?: string;

@@ -149,6 +149,7 @@ export function head(b, lang) {
     case 'bridge': return { name: s.dev || translate(lang, 'point.bridge'), sub: translate(lang, 'point.bridge') };
     case 'route': return { name: translate(lang, 'point.route'), sub: routeWord(s, lang) };
     case 'socket': return { name: translate(lang, 'point.socket'), sub: '' };
+    case 'tunnel': return { name: s.dev || translate(lang, 'point.tunnel'), sub: translate(lang, 'point.tunnel') };
     case 'conntrack': return byRule(s) ? { name: s.chain ?? '', sub: ruleWord(b, lang) } : { name: 'conntrack', sub: s.chain ?? '' };
     default: return { name: s.point, sub: ruleWord(b, lang) };
   }
@@ -210,6 +211,7 @@ export function why(b, lang) {
     case 'rx': return translate(lang, 'why.rx', { dev: s.dev, node: b.node });
     case 'tx': return translate(lang, 'why.tx', { dev: s.dev, node: b.node });
     case 'bridge': return note || translate(lang, 'why.bridge', { dev: s.dev });
+    case 'tunnel': return note || translate(lang, 'why.tunnel', { dev: s.dev ?? '' });
     case 'socket': return note || translate(lang, 'why.socket', { node: b.node });
     case 'route':
       if (s.verdict === 'no route') return s.code || lang === 'en' ? note || translate(lang, 'why.noroute') : translate(lang, 'why.noroute');

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {'forward' | 'back' | 'primary' | 'play' | 'again' | 'rebuild' | 'nextTab' | 'prevTab' | 'console'
- *   | 'drawer' | 'lang' | 'help' | 'escape' | 'first' | 'last' | 'nextTrace' | 'prevTrace' | 'readOn' | 'readBack'} Intent
+ *   | 'drawer' | 'lang' | 'help' | 'escape' | 'first' | 'last' | 'nextTrace' | 'prevTrace' | 'readOn' | 'readBack' | 'mode'} Intent
  */
 
 /** @type {{ keys: string[], intent: Intent | 'guess', help: string }[]} */
@@ -20,6 +20,7 @@ export const bindings = [
   { keys: ['j', 'k'], intent: 'nextTab', help: 'keys.tabs' },
   { keys: ['d'], intent: 'drawer', help: 'keys.drawer' },
   { keys: ['t'], intent: 'console', help: 'keys.console' },
+  { keys: ['s'], intent: 'mode', help: 'keys.mode' },
   { keys: ['l'], intent: 'lang', help: 'keys.lang' },
   { keys: ['?'], intent: 'help', help: 'keys.help' },
   { keys: ['Escape'], intent: 'escape', help: 'keys.escape' },
@@ -28,7 +29,7 @@ export const bindings = [
 /** @type {Record<string, Intent>} */
 const plain = {
   ArrowRight: 'forward', ArrowLeft: 'back', ArrowDown: 'nextTrace', ArrowUp: 'prevTrace', Enter: 'primary', ' ': 'play',
-  Home: 'first', End: 'last', PageDown: 'readOn', PageUp: 'readBack', r: 'again', b: 'rebuild', j: 'nextTab', k: 'prevTab', d: 'drawer', t: 'console', l: 'lang',
+  Home: 'first', End: 'last', PageDown: 'readOn', PageUp: 'readBack', r: 'again', b: 'rebuild', j: 'nextTab', k: 'prevTab', d: 'drawer', t: 'console', l: 'lang', s: 'mode',
   '?': 'help', Escape: 'escape',
 };
 
@@ -48,6 +49,6 @@ export function intentOf(e, focus) {
   if (focus === 'scroll' && (key.startsWith('Arrow') || key === 'Home' || key === 'End' || key.startsWith('Page'))) return null;
   if (/^[1-9]$/.test(key)) return { guess: Number(key) - 1 };
   const intent = plain[key] ?? null;
-  if (e.repeat && intent && ['primary', 'again', 'rebuild', 'lang', 'help', 'drawer'].includes(intent)) return null;
+  if (e.repeat && intent && ['primary', 'again', 'rebuild', 'lang', 'mode', 'help', 'drawer'].includes(intent)) return null;
   return intent;
 }

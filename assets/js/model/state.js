@@ -2,10 +2,12 @@
 
 import { deal, palette } from './addresses.js';
 import { beats, highlights, tracesOf } from './journey.js';
+import { align, simulated, twins } from './compare.js';
 
 /**
- * @import { Lang, Lesson, LessonCard, LessonStep, Snapshot, Hello, Lab, StepRun, Command, Packet, Trace, Begin, ServerError, Message } from '../protocol'
+ * @import { Lang, Lesson, LessonCard, LessonStep, Snapshot, Hello, Lab, StepRun, Command, Packet, Trace, Begin, ServerError, Message, Forecast } from '../protocol'
  * @import { Beat } from './journey'
+ * @import { Column } from './compare'
  */
 
 /**
@@ -36,6 +38,8 @@ import { beats, highlights, tracesOf } from './journey.js';
  * @property {string} wanted            a step from the address bar, until the lab is known
  * @property {Begin | null} running
  * @property {Command[]} output         of the step that is running
+ * @property {Forecast | null} forecast of the step that is running, before the kernel has answered
+ * @property {Mode} mode                whose journeys the learner wants to see; see shownMode
  * @property {string} busy              the kind of request under way: run, again, goto, rebuild
  * @property {{ [step: string]: string }} guesses
  * @property {{ [id: string]: StepRun }} runs
@@ -60,6 +64,14 @@ import { beats, highlights, tracesOf } from './journey.js';
 /** @type {Tab[]} */
 export const tabs = ['journey', 'packets', 'layers', 'iptables', 'conntrack', 'neighbours', 'interfaces', 'stage', 'console'];
 
+/** @typedef {'sim' | 'kernel' | 'both'} Mode  the model's journeys, the kernel's, or the two side by side */
+
+/** @type {Mode[]} */
+export const modes = ['sim', 'kernel', 'both'];
+
+/** The version of the messages that this page speaks: web/message.go. */
+export const protocolVersion = 2;
+
 /** How many sightings the page keeps. */
 export const keep = 500;
 
@@ -72,6 +84,7 @@ export const keep = 500;
  *   | { type: 'message', message: Message }
  *   | { type: 'sent', busy: string }
  *   | { type: 'lang', lang: Lang }
+ *   | { type: 'mode', mode: Mode }
  *   | { type: 'view', index: number }
  *   | { type: 'guess', step: string, option: string }
  *   | { type: 'trace', id: string, beat?: number, playing?: boolean }
@@ -90,11 +103,11 @@ export const keep = 500;
  *   | { type: 'failed', error: ServerError }} Action
  */
 
-/** @param {Lang} lang @returns {State} */
-export function initial(lang) {
+/** @param {Lang} lang @param {Mode} [mode] @returns {State} */
+export function initial(lang, mode = 'both') {
   return {
     lang, conn: 'connecting', retryAt: 0, hello: null, lessons: null, lesson: null, missing: '', lab: null, snapshot: null,
-    colours: new Map(), packets: [], seen: 0, dropped: 0, unfollowed: 0, view: 0, wanted: '', running: null, output: [], busy: '',
+    colours: new Map(), packets: [], seen: 0, dropped: 0, unfollowed: 0, view: 0, wanted: '', running: null, output: [], forecast: null, mode, busy: '',
     guesses: {}, runs: {}, trace: '', foreign: null, beat: 0, playing: false, tab: 'journey', packet: 0, node: '',
     drawer: true, drawerHeight: 0, help: false, error: null, console: [], consoleNode: '', said: '',
   };
@@ -112,16 +125,17 @@ export function reduce(s, a) {
         : { ...s, conn: a.conn, retryAt: a.retryAt ?? 0, running: null, busy: '', console: s.console.filter((e) => e.result) };
     case 'lessons': return { ...s, lessons: a.lessons };
     case 'missing': return { ...s, missing: a.id };
-    case 'home': return { ...initial(s.lang), lessons: s.lessons, hello: s.hello, conn: s.conn };
+    case 'home': return { ...initial(s.lang, s.mode), lessons: s.lessons, hello: s.hello, conn: s.conn };
     case 'lesson': return { ...s, lesson: a.lesson, missing: '', wanted: a.step, colours: s.snapshot ? deal(a.lesson, s.snapshot) : s.colours };
     case 'message': return receive(s, a.message);
-    case 'sent': return { ...s, busy: a.busy, error: null, output: [], playing: false };
+    case 'sent': return { ...s, busy: a.busy, error: null, output: [], forecast: null, playing: false };
     case 'lang': return { ...s, lang: a.lang };
+    case 'mode': return turned(s, { ...s, mode: a.mode });
     case 'view': return show({ ...s, view: clamp(a.index, stepsOf(s).length) });
     case 'guess': return { ...s, guesses: { ...s.guesses, [a.step]: a.option } };
     case 'trace': return { ...s, trace: a.id, foreign: null, beat: a.beat ?? 0, playing: a.playing ?? false };
     case 'foreign': return { ...s, trace: a.trace.id, foreign: a.trace, beat: 0, playing: false, tab: 'journey', drawer: true };
-    case 'beat': return { ...s, beat: clamp(a.beat, currentBeats(s).length), playing: a.playing ?? false };
+    case 'beat': return { ...s, beat: clamp(a.beat, currentColumns(s).length), playing: a.playing ?? false };
     case 'play': return { ...s, playing: a.playing };
     case 'tab': return { ...s, tab: a.tab, drawer: true };
     case 'packet': return { ...s, packet: a.seq };
@@ -154,9 +168,10 @@ function receive(s, m) {
       dropped: s.dropped + (m.dropped ?? 0),
     };
   }
+  if (m.forecast) return foretold(s, m.forecast);
   if (m.begin) return m.begin.step ? { ...s, running: m.begin, output: m.begin.index === 0 ? [] : s.output } : s;
   if (m.command) {
-    if (m.command.step) return { ...s, output: [...s.output.filter((c) => c.index !== m.command?.index), m.command] };
+    if (m.command.step) return turned(s, { ...s, output: [...s.output.filter((c) => c.index !== m.command?.index), m.command] });
     return answer(s, m.id ?? 0, m.command);
   }
   if (m.step) return withStep(s, m.step);
@@ -171,6 +186,38 @@ function receive(s, m) {
   if (m.dropped) return { ...s, dropped: s.dropped + m.dropped };
   if (m.unfollowed) return { ...s, unfollowed: s.unfollowed + m.unfollowed };
   return s;
+}
+
+/**
+ * The model's journeys are there before the kernel's.
+ * @param {State} s @param {Forecast} forecast @returns {State}
+ */
+function foretold(s, forecast) {
+  const next = { ...s, forecast };
+  return forecast.step === currentStep(s)?.id ? { ...next, foreign: null, trace: playlist(next)[0]?.id ?? '', beat: 0 } : next;
+}
+
+/**
+ * The packet stays where it is when the journey beneath it is told by another:
+ * at the same point of the same packet's way.
+ * @param {State} before @param {State} after @returns {State}
+ */
+function turned(before, after) {
+  const trace = currentTrace(before);
+  const now = currentTrace(after);
+  if (!trace) return shownMode(before) === shownMode(after) ? after : show(after);
+  if (!now) return { ...after, trace: playlist(after)[0]?.id ?? '', beat: 0, playing: false };
+  const old = currentColumns(before)[before.beat];
+  const list = currentColumns(after);
+  const same = old ? list.find((c) => (c.kernel && c.kernel === old.kernel) || (c.model && c.model === old.model)) : undefined;
+  const twin = same ?? list.find((c) => old && where(c) === where(old));
+  return { ...after, trace: now.id, beat: clamp(twin?.index ?? before.beat, list.length) };
+}
+
+/** @param {Column} c */
+function where(c) {
+  const b = c.kernel ?? c.model;
+  return b ? `${b.node} ${b.step.point} ${b.step.dev ?? ''}` : '';
 }
 
 /** @param {State} s @param {number} id @param {Command} result */
@@ -231,8 +278,12 @@ function withStep(s, run) {
   const over = run.state === 'done' || run.state === 'failed';
   // the lab message that names the next step comes after this one
   const lab = s.lab && over && s.lab.next === run.id ? { ...s.lab, next: stepsOf(s)[index + 1]?.id } : s.lab;
-  const next = { ...s, lab, runs: { ...s.runs, [run.id]: run }, output: [], running: null, busy: s.busy === 'run' || s.busy === 'again' ? '' : s.busy };
-  return index === s.view ? show(next, true) : next;
+  const next = { ...s, lab, runs: { ...s.runs, [run.id]: run }, output: [], forecast: null, running: null, busy: s.busy === 'run' || s.busy === 'again' ? '' : s.busy };
+  if (index !== s.view) return next;
+  const shown = show(next, true);
+  // who has set out with the model's journey already goes on from there
+  const on = (s.beat > 0 || s.playing) && shownMode(s) !== 'kernel' ? turned(s, next) : null;
+  return on && currentTrace(on) ? { ...shown, trace: on.trace, beat: on.beat, playing: s.playing } : shown;
 }
 
 /**
@@ -265,37 +316,132 @@ export const currentStep = (s) => stepsOf(s)[s.view];
 /** @param {State} s @returns {StepRun | undefined} */
 export const currentRun = (s) => s.runs[currentStep(s)?.id ?? ''];
 
-/** The journeys of the step on the page. @param {State} s @returns {Trace[]} */
-export function stepTraces(s) {
+/** Whose journeys are shown: what the learner wants, as far as there is any. @param {State} s @returns {Mode} */
+export function shownMode(s) {
+  if (s.hello?.backend === 'sim') return 'sim';
+  return s.hello?.model ? s.mode : 'kernel';
+}
+
+/** What the model said of the step on the page. @param {State} s @returns {Forecast | null} */
+export function currentForecast(s) {
   const run = currentRun(s);
-  return tracesOf(run ? run.commands : s.output).sort((a, b) => a.start - b.start);
+  if (run) return run.forecast ?? null;
+  return s.forecast && s.forecast.step === currentStep(s)?.id ? s.forecast : null;
+}
+
+/** @param {State} s */
+const commandsRun = (s) => currentRun(s)?.commands ?? (currentRun(s) ? [] : s.output);
+
+/** The journeys of the step on the page: the lab's own, then those of the model's that never were. @param {State} s @returns {Trace[]} */
+export function stepTraces(s) {
+  const mode = shownMode(s);
+  const own = tracesOf(commandsRun(s)).sort((a, b) => a.start - b.start);
+  if (mode === 'kernel' || s.hello?.backend === 'sim') return own;
+  const model = tracesOf(currentForecast(s)?.commands).sort((a, b) => a.start - b.start);
+  if (mode === 'sim') return model;
+  const pairs = currentTwins(s);
+  return [...own, ...model.filter((t) => !pairs.has(t.id))];
+}
+
+/** @type {WeakMap<object, WeakMap<object, Map<string, Trace>>>} */
+const paired = new WeakMap();
+
+/** Which journey of the model is which of the kernel's. @param {State} s @returns {Map<string, Trace>} */
+export function currentTwins(s) {
+  const kernel = commandsRun(s);
+  const model = currentForecast(s)?.commands;
+  if (!model || s.hello?.backend === 'sim') return new Map();
+  const known = paired.get(kernel) ?? new WeakMap();
+  paired.set(kernel, known);
+  let map = known.get(model);
+  if (!map) known.set(model, (map = twins(kernel, model)));
+  return map;
 }
 
 /** The journeys `→` leads through. @param {State} s @returns {Trace[]} */
 export function playlist(s) {
   if (s.foreign) return [s.foreign];
   const focus = currentStep(s)?.focus?.command ?? -1;
-  const commands = currentRun(s)?.commands ?? [];
-  const chosen = tracesOf(commands.filter((c) => c.index === focus));
-  return highlights(chosen.length ? chosen : tracesOf(commands));
+  const mode = shownMode(s);
+  const lead = (/** @type {Command[]} */ commands) => {
+    const chosen = tracesOf(commands.filter((c) => c.index === focus));
+    return highlights(chosen.length ? chosen : tracesOf(commands));
+  };
+  const model = lead(currentForecast(s)?.commands ?? []);
+  if (mode === 'sim' && s.hello?.backend !== 'sim') return model;
+  const own = lead(currentRun(s)?.commands ?? (mode === 'both' ? s.output : []));
+  return own.length || mode !== 'both' ? own : model;
 }
 
 /** @param {State} s @returns {Trace | null} */
 export function currentTrace(s) {
   if (s.foreign) return s.foreign;
-  return stepTraces(s).find((t) => t.id === s.trace) ?? null;
+  const list = stepTraces(s);
+  const twin = currentTwins(s).get(s.trace);
+  return list.find((t) => t.id === s.trace) ?? (twin && list.find((t) => t.id === twin.id)) ?? null;
+}
+
+/** The same packet's journey as the model has it, beside the kernel's. @param {State} s @returns {Trace | null} */
+export function currentTwin(s) {
+  const trace = currentTrace(s);
+  if (!trace || s.foreign || shownMode(s) !== 'both' || simulated(trace)) return null;
+  return currentTwins(s).get(trace.id) ?? null;
 }
 
 /** @type {WeakMap<Trace, Beat[]>} */
 const memo = new WeakMap();
 
-/** @param {State} s @returns {Beat[]} */
-export function currentBeats(s) {
-  const trace = currentTrace(s);
-  if (!trace) return [];
+/** @param {Trace | null} trace @returns {Beat[]} */
+export function beatsOf(trace) {
+  if (!trace) return none;
   let list = memo.get(trace);
   if (!list) memo.set(trace, (list = beats(trace)));
   return list;
+}
+
+/** @type {Beat[]} */
+const none = [];
+
+/** The journey on the stage. @param {State} s @returns {Beat[]} */
+export const currentBeats = (s) => beatsOf(currentTrace(s));
+
+/** @type {WeakMap<Beat[], WeakMap<Beat[], Column[]>>} */
+const aligned = new WeakMap();
+
+/**
+ * The points of the journey that the learner goes through, with what each side
+ * says there. s.beat counts these.
+ * @param {State} s
+ * @returns {Column[]}
+ */
+export function currentColumns(s) {
+  const trace = currentTrace(s);
+  const list = beatsOf(trace);
+  const model = simulated(trace) ? none : beatsOf(currentTwin(s));
+  const known = aligned.get(list) ?? new WeakMap();
+  aligned.set(list, known);
+  let columns = known.get(model);
+  if (!columns) known.set(model, (columns = simulated(trace) ? align(none, list).map((c) => ({ ...c, differs: [] })) : model.length ? align(list, model) : list.map((b) => ({ index: b.index, kernel: b, model: null, differs: [] }))));
+  return columns;
+}
+
+/**
+ * Where the journey on the stage is, as an index of currentBeats: at its last
+ * point until now, where the other side goes on alone.
+ * @param {State} s
+ */
+export function currentBeat(s) {
+  const trace = currentTrace(s);
+  return lastBeat(currentColumns(s), s.beat, simulated(trace) ? 'model' : 'kernel');
+}
+
+/** @param {Column[]} columns @param {number} at @param {'kernel' | 'model'} side */
+export function lastBeat(columns, at, side) {
+  for (let i = Math.min(at, columns.length - 1); i >= 0; i--) {
+    const b = columns[i][side];
+    if (b) return b.index;
+  }
+  return 0;
 }
 
 /**

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from '../../vendor/htm-preact.js';
 import { intentOf } from '../model/keys.js';
 import { localized } from '../model/i18n.js';
 import { playTime } from '../model/journey.js';
-import { currentBeats, currentRun, currentStep } from '../model/state.js';
+import { currentBeats, currentColumns, currentRun, currentStep } from '../model/state.js';
 import { PageContext, page, usePage } from './context.js';
 import { Header } from './header.js';
 import { LessonColumn } from './lesson.js';
@@ -99,7 +99,7 @@ function useKeyboard(store, c) {
         case 'primary': return c.primary();
         case 'play': return c.play();
         case 'first': return c.seek(0);
-        case 'last': return c.seek(currentBeats(s).length - 1);
+        case 'last': return c.seek(currentColumns(s).length - 1);
         case 'nextTrace': return c.step(1);
         case 'prevTrace': return c.step(-1);
         case 'readOn': return read(1);
@@ -110,6 +110,7 @@ function useKeyboard(store, c) {
         case 'prevTab': return c.turn(-1);
         case 'drawer': return c.drawer({ open: !s.drawer });
         case 'lang': return c.nextLanguage();
+        case 'mode': return c.nextMode();
         case 'help': return c.help(true);
         case 'console':
           c.tab('console');
@@ -153,16 +154,17 @@ function focusKind(target) {
 
 /** Plays the journey beat by beat, and goes on with the next. @param {State} s @param {Controller} c */
 function usePlayer(s, c) {
-  const list = currentBeats(s);
+  const list = currentColumns(s);
   useEffect(() => {
     if (!s.playing || !list.length) return;
     const atEnd = s.beat >= list.length - 1;
     const next = c.neighbour(1);
+    const beats = currentBeats(s);
     const timer = setTimeout(() => {
       if (!atEnd) c.seek(s.beat + 1, true);
       else if (next) c.choose(next.id, true);
       else c.seek(s.beat, false);
-    }, atEnd ? (next ? 1600 : 0) : playTime(list, s.beat + 1));
+    }, atEnd ? (next ? 1600 : 0) : playTime(beats, (list[s.beat + 1].kernel ?? list[s.beat + 1].model)?.index ?? 0));
     return () => clearTimeout(timer);
   }, [s.playing, s.beat, s.trace, list]);
 }

@@ -1,7 +1,8 @@
 // The drawer below the stage: the same things as tables.
 
 import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
-import { currentBeats, currentTrace, shownNode, tabs } from '../model/state.js';
+import { agreement } from '../model/compare.js';
+import { currentColumns, currentForecast, currentTrace, currentTwin, shownMode, shownNode, tabs } from '../model/state.js';
 import { usePage } from './context.js';
 import { Journey } from './journey.js';
 import { Conntrack, Interfaces, Iptables, Layers, Neighbours, Packets, World } from './tables.js';
@@ -23,11 +24,29 @@ export function Drawer() {
         ${tabs.map((id) => html`<button key=${id} type="button" role="tab" id=${`tab-${id}`} aria-controls="panel" aria-selected=${String(s.tab === id)}
           tabindex=${s.tab === id ? 0 : -1} onClick=${() => c.tab(id)}>${t(`tab.${id}`)}<${Count} tab=${id} /></button>`)}
       </div>
+      <${Agreement} />
       <button type="button" class="btn small fold" aria-expanded=${String(s.drawer)} aria-label=${t(s.drawer ? 'drawer.close' : 'drawer.open')} title=${t(s.drawer ? 'drawer.close' : 'drawer.open')}
         onClick=${() => c.drawer({ open: !s.drawer })}>${s.drawer ? '▾' : '▴'}</button>
     </div>
     ${s.drawer && html`<div class="panel" id="panel" role="tabpanel" tabindex="0" aria-labelledby=${`tab-${s.tab}`}><${View} key=${s.tab} /></div>`}
   </section>`;
+}
+
+/** How far the model and the kernel agree on the journey on the stage, or what is missing for that. */
+function Agreement() {
+  const { s, t } = usePage();
+  const mode = shownMode(s);
+  if (s.hello?.backend === 'sim') return html`<p class="agree sim" title=${t('sim.what')}>${t('sim.line')}</p>`;
+  if (mode === 'kernel') return null;
+  const forecast = currentForecast(s);
+  if (forecast?.missing) return html`<p class="agree" title=${forecast.missing}>${forecast.missing}</p>`;
+  const trace = currentTrace(s);
+  if (mode === 'sim') return trace ? html`<p class="agree sim">${t('sim.before')}</p>` : null;
+  const twin = currentTwin(s);
+  if (!trace || !twin) return null;
+  const { same, total, end } = agreement(currentColumns(s), trace, twin);
+  return same === total && end ? html`<p class="agree yes">${t('agree.yes', { n: total })} <span aria-hidden="true">✓</span></p>`
+    : html`<p class="agree no"><b aria-hidden="true">≠</b> ${same === total ? t('agree.end') : t('agree.no', { n: total - same, total })}</p>`;
 }
 
 /** @param {KeyboardEvent} e @param {(by: number) => void} by */
@@ -45,7 +64,7 @@ function Count({ tab }) {
   const { s } = usePage();
   const node = s.snapshot?.nodes.find((n) => n.name === shownNode(s));
   const n = tab === 'packets' ? s.seen : tab === 'conntrack' ? (node?.conns?.length ?? 0)
-    : tab === 'journey' && currentTrace(s) ? currentBeats(s).length : 0;
+    : tab === 'journey' && currentTrace(s) ? currentColumns(s).length : 0;
   return n ? html` <span class="count">${n}</span>` : null;
 }
 

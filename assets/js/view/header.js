@@ -1,6 +1,6 @@
 import { html, useEffect, useState } from '../../vendor/htm-preact.js';
 import { languages, localized } from '../model/i18n.js';
-import { stepsOf, standing } from '../model/state.js';
+import { modes, shownMode, stepsOf, standing } from '../model/state.js';
 import { usePage } from './context.js';
 
 export function Header() {
@@ -20,12 +20,27 @@ export function Header() {
     </nav>`}
     <span class="right">
       ${s.lesson && html`<${LabTag} />`}
+      ${s.lesson && html`<${Switch} />`}
       <span class="seg" role="group" aria-label=${t('language')}>
         ${languages.map((l) => html`<button key=${l.lang} type="button" lang=${l.lang} aria-pressed=${String(s.lang === l.lang)} title=${l.name} onClick=${() => c.speak(l.lang)}>${l.label}</button>`)}
       </span>
       <button type="button" class="btn small" aria-label=${t('help')} title=${t('help')} onClick=${() => c.help(true)}>?</button>
     </span>
   </header>`;
+}
+
+/** Whose journeys are shown. */
+function Switch() {
+  const { s, c, t } = usePage();
+  const now = shownMode(s);
+  const offered = s.hello?.backend === 'sim' ? ['sim'] : s.hello?.model ? modes : ['kernel'];
+  return html`<span class="seg modes" role="group" aria-label=${t('mode')}>
+    ${modes.map((m) => {
+      const there = !s.hello || offered.includes(m);
+      return html`<button key=${m} type="button" aria-pressed=${String(now === m && there)} disabled=${!there || !s.hello}
+        title=${t(there ? `mode.${m}.what` : s.hello?.backend === 'sim' ? 'mode.nokernel' : 'mode.nomodel')} onClick=${() => c.mode(m)}>${t(`mode.${m}`)}</button>`;
+    })}
+  </span>`;
 }
 
 function LabTag() {
@@ -42,6 +57,9 @@ function LabTag() {
     case 'rebuilding': return html`<span class="tag wait"><i class="spin"></i> ${t('lab.rebuilding', { id })}</span>`;
   }
   const nodes = (s.snapshot?.nodes ?? []).filter((n) => n.kind !== 'switch').length;
+  if (s.hello?.backend === 'sim') {
+    return html`<span class="tag sim" title=${t('sim.what')}>${s.lab.state === 'running' || s.busy ? html`<i class="spin"></i>` : html`<i class="lamp" aria-hidden="true"></i>`} ${t('lab.sim', { id, nodes })}</span>`;
+  }
   return html`<span class="tag" title=${s.lab.variant ? t('lab.variant', { variant: s.lab.variant }) : undefined}>
     ${s.lab.state === 'running' || s.busy ? html`<i class="spin"></i>` : html`<i class="lamp" aria-hidden="true"></i>`} ${t('lab.ready', { id, nodes })}
   </span>`;

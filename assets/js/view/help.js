@@ -26,6 +26,8 @@ export function Help() {
         <li><span class="ev">${t('ev.captured')}</span>${t('legend.captured')}</li>
         <li><span class="ev">${t('ev.reported')}</span>${t('legend.reported')}</li>
         <li><span class="ev explained">${t('ev.explained')}</span>${t('legend.explained')}</li>
+        <li><span class="ev simulated">${t('ev.simulated')}</span>${t('legend.simulated')}</li>
+        <li><span class="ev"><b class="ne">≠</b></span>${t('legend.differs')}</li>
       </ul>
       <p class="hint">${t('help.version', { version: s.hello?.version ?? '–' })}</p>
     </div>

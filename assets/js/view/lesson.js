@@ -2,7 +2,8 @@
 
 import { html, useEffect, useRef, useState } from '../../vendor/htm-preact.js';
 import { localized } from '../model/i18n.js';
-import { currentRun, currentStep, primary, canRun, stepsOf, currentBeats } from '../model/state.js';
+import { disagreements, words } from '../model/compare.js';
+import { currentColumns, currentRun, currentStep, primary, canRun, shownMode } from '../model/state.js';
 import { usePage } from './context.js';
 import { CommandLine, Kbd, Label, Prose } from './text.js';
 
@@ -31,6 +32,7 @@ export function LessonColumn() {
     <div class="scroll" ref=${box} tabindex="-1">
       <h1>${s.view + 1}. ${localized(s.lang, step.title)}</h1>
       ${!canRun(s) && (step.commands ?? []).length > 0 && html`<${NoKernel} />`}
+      ${s.view === 0 && s.hello?.backend === 'sim' && html`<${Simulated} />`}
       ${s.view === 0 && html`<${Prose} docs=${s.lesson?.intro} class="intro" />`}
       <${Prose} docs=${step.prose} class="lead" />
       ${(step.commands ?? []).length > 0 && html`<${Commands} lines=${step.commands ?? []} step=${step} run=${run} />`}
@@ -40,11 +42,12 @@ export function LessonColumn() {
         <${Verdict} step=${step} run=${run} />
         ${(run.state === 'done' || run.state === 'skipped') && html`<${Prose} docs=${step.after} class="after" />`}
         <${Checks} run=${run} />
+        <${Foretold} run=${run} />
       </div>`}
     </div>
     ${more && html`<button type="button" class="more" tabindex="-1" aria-hidden="true" onClick=${() => box.current?.scrollBy({ top: box.current.clientHeight - 60, behavior: 'smooth' })}><span>↓ ${t('more')}</span></button>`}
     <${Actions} />
-    ${canRun(s) && html`<p class="seed">${t('seed.before')} <${Kbd} k="T" /> ${t('seed.after')}</p>`}
+    ${canRun(s) && html`<p class="seed">${t('seed.before')} <${Kbd} k="T" /> ${t(s.hello?.backend === 'sim' ? 'seed.sim' : 'seed.after')}</p>`}
   </section>`;
 }
 
@@ -78,6 +81,34 @@ function NoKernel() {
     ${s.hello?.fix && html`<p>${t('nokernel.fix')} <code>${s.hello.fix}</code></p>`}
     <p>${t('nokernel.read')}</p>
   </div>`;
+}
+
+/** That no kernel answers here, and why not. */
+function Simulated() {
+  const { s, t } = usePage();
+  return html`<div class="note sim" role="note">
+    <b>${t('sim.title')}</b>
+    <p>${t('sim.what')}</p>
+    ${s.hello?.reason && html`<p>${t('sim.why')} ${s.hello.reason}</p>`}
+    ${s.hello?.fix && html`<p>${t('nokernel.fix')} <code>${s.hello.fix}</code></p>`}
+  </div>`;
+}
+
+/** How the step came, beside what the model had said of it. @param {{ run: StepRun }} props */
+function Foretold({ run }) {
+  const { s, t } = usePage();
+  if (!run.forecast || run.state === 'skipped' || run.state === 'broken') return null;
+  const list = disagreements(run);
+  const mode = shownMode(s);
+  if (run.forecast.missing) return mode === 'kernel' ? null : html`<p class="foretold">${t('forecast.none', { why: run.forecast.missing })}</p>`;
+  if (!list.length) return mode === 'kernel' ? null : html`<p class="foretold"><span aria-hidden="true">✓</span> ${t('forecast.held')}</p>`;
+  const shown = list.slice(0, 6);
+  return html`<details class="checks foretold" open>
+    <summary class="off"><span aria-hidden="true">≠</span> ${t('forecast.off', { n: list.length })}</summary>
+    <ul>${shown.map((d) => html`<li class="no"><span aria-hidden="true">≠</span><span><${Label} text=${words(d, s.lang)} /></span></li>`)}
+      ${list.length > shown.length && html`<li>${t('forecast.more', { n: list.length - shown.length })}</li>`}</ul>
+    <p class="hint">${t('forecast.judge')}</p>
+  </details>`;
 }
 
 /** @param {{ lines: Line[], step: LessonStep, run: StepRun | undefined }} props */
@@ -134,7 +165,7 @@ function Question({ step, run }) {
       </button>`;
     })}
     </div>
-    ${open && html`<p class="hint">${guess ? t('predict.taken') : t('predict.skip')}</p>`}
+    ${open && html`<p class="hint">${guess ? t(s.hello?.backend === 'sim' ? 'predict.takenSim' : 'predict.taken') : t('predict.skip')}</p>`}
   </section>`;
 }
 
@@ -145,9 +176,9 @@ function Verdict({ step, run }) {
   const right = step.predict.options.find((o) => o.id === run.answer);
   const chosen = step.predict.options.find((o) => o.id === (run.guess || s.guesses[step.id]));
   if (run.state === 'skipped' || run.state === 'broken') return null;
-  if (!run.answer && !run.observed) return html`<div class="verdict none">${t('verdict.none')}</div>`;
+  if (!run.answer && !run.observed) return html`<div class="verdict none">${t(s.hello?.backend === 'sim' ? 'verdict.simNone' : 'verdict.none')}</div>`;
   return html`<div class="verdict">
-    <p><b>${t(run.explained ? 'verdict.explained' : plainly(run.observed) ? 'verdict' : 'verdict.label')} <${Label} text=${plainly(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
+    <p><b>${t(s.hello?.backend === 'sim' ? (plainly(run.observed) ? 'verdict.sim' : 'verdict.simLabel') : run.explained ? 'verdict.explained' : plainly(run.observed) ? 'verdict' : 'verdict.label')} <${Label} text=${plainly(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
       ${chosen && (chosen.id === run.answer ? t('verdict.right') : t('verdict.wrong'))}</p>
     ${chosen && chosen.id !== run.answer && chosen.why && html`<div class="mis"><p class="you">${t('verdict.you')} <${Label} text=${localized(s.lang, chosen.label)} /></p><${Prose} docs=${chosen.why} /></div>`}
     ${right?.why && html`<${Prose} docs=${right.why} />`}
@@ -177,7 +208,7 @@ function Actions() {
   const run = currentRun(s);
   const waiting = what === 'wait';
   const labels = { run: 'act.run', next: 'act.next', reach: 'act.reach', rebuild: 'act.rebuild', finish: 'act.finish', wait: 'act.wait', none: 'act.none' };
-  const inJourney = currentBeats(s).length > 0 && s.beat < currentBeats(s).length - 1;
+  const inJourney = currentColumns(s).length > 0 && s.beat < currentColumns(s).length - 1;
   return html`<div class="actions">
     ${what === 'finish' || what === 'none' ? html`<span class="finished">${t(labels[what])}</span>`
       : html`<button type="button" class="btn p" disabled=${waiting} onClick=${c.primary}>${waiting && html`<i class="spin"></i>`}${t(labels[what])} <${Kbd} k=${what === 'rebuild' ? 'B' : inJourney ? '⏎' : '→'} /></button>`}

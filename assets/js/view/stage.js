@@ -4,7 +4,8 @@ import { html, useLayoutEffect, useMemo, useRef, useState } from '../../vendor/h
 import { layout, gone, mainNode } from '../model/scene.js';
 import { gateOf, leg, spot, placeTicket } from '../model/travel.js';
 import { byRule, isHook, outcome, playTime, routeWord, ruleWord, reason } from '../model/journey.js';
-import { currentBeats, currentTrace } from '../model/state.js';
+import { simulated } from '../model/compare.js';
+import { beatsOf, currentBeat, currentBeats, currentColumns, currentTrace, currentTwin, lastBeat } from '../model/state.js';
 import { usePage } from './context.js';
 import { Kbd } from './text.js';
 import { Ticket } from './ticket.js';
@@ -37,7 +38,9 @@ export function Stage() {
 
   const list = currentBeats(s);
   const trace = currentTrace(s);
-  const beat = list[Math.min(s.beat, list.length - 1)];
+  const beat = list[currentBeat(s)];
+  const twin = beatsOf(currentTwin(s));
+  const other = twin.length && currentColumns(s).some((k) => k.index <= s.beat && k.differs.length) ? lastBeat(currentColumns(s), s.beat, 'model') : -1;
   const scale = Math.min(size.w / scene.w, size.h / scene.h);
   const offset = { x: (size.w - scene.w * scale) / 2, y: (size.h - scene.h * scale) / 2 };
 
@@ -57,7 +60,8 @@ export function Stage() {
       ${scene.bars.map((b) => html`<${BarView} key=${b.key} bar=${b} />`)}
       ${ghosts.ports.map((p) => html`<${PortView} key=${`gone ${p.key}`} port=${p} ghost />`)}
       ${scene.ports.filter((p) => p.shape !== 'none').map((p) => html`<${PortView} key=${p.key} port=${p} />`)}
-      ${trace && beat && html`<${Packet} key=${trace.id} scene=${scene} list=${list} at=${beat.index} playing=${s.playing} failed=${outcome(trace) === 'bad'} />`}
+      ${other >= 0 && html`<${Shadow} scene=${scene} list=${twin} at=${other} />`}
+      ${trace && beat && html`<${Packet} key=${trace.id} sim=${simulated(trace)} scene=${scene} list=${list} at=${beat.index} playing=${s.playing} failed=${outcome(trace) === 'bad'} />`}
     </svg>
     ${!s.snapshot && html`<p class="empty">${s.lab?.state === 'lost' ? t('stage.lost') : s.hello?.backend === 'none' ? t('stage.none') : t('stage.wait')}</p>`}
     ${trace && beat && html`<${PlacedTicket} scene=${scene} scale=${scale} offset=${offset} list=${list} beat=${beat} />`}
@@ -183,7 +187,7 @@ function GateView({ gate: g, beat, now, chains }) {
   const stops = Boolean(beat?.last && step && ['DROP', 'REJECT', 'policy DROP', 'no route'].includes(step.verdict ?? ''));
   const acts = Boolean(beat && (beat.rewrite || stops));
   const colour = acts && !stops ? (s.colours.get((beat?.before.src !== beat?.after.src ? beat?.after.src : beat?.after.dst) ?? '') ?? 'none') : 'none';
-  const cls = `gate ${g.shape} ${now ? 'now' : ''} ${beat ? 'passed' : ''} ${stops ? 'stop' : acts ? 'acted' : ''} c-${colour}`;
+  const cls = `gate ${g.shape} ${beat && step?.evidence === 'simulated' ? 'sim' : ''} ${now ? 'now' : ''} ${beat ? 'passed' : ''} ${stops ? 'stop' : acts ? 'acted' : ''} c-${colour}`;
   if (g.shape === 'none') return null;
   if (g.shape === 'tiny') {
     return html`<g class=${cls}><path d=${`M${cx} ${cy - 7}L${cx + 9} ${cy}L${cx} ${cy + 7}L${cx - 9} ${cy}z`}><title>${t('point.route')}</title></path></g>`;
@@ -253,9 +257,9 @@ function PortView({ port, ghost }) {
 
 /**
  * The packet: the way it came, and the dot that moves along the last leg.
- * @param {{ scene: Scene, list: Beat[], at: number, playing: boolean, failed: boolean }} props
+ * @param {{ scene: Scene, list: Beat[], at: number, playing: boolean, failed: boolean, sim: boolean }} props
  */
-function Packet({ scene, list, at: index, playing, failed }) {
+function Packet({ scene, list, at: index, playing, failed, sim }) {
   const { s } = usePage();
   const path = /** @type {{ current: SVGPathElement | null }} */ (useRef(null)); // the way the dot goes
   const trail = /** @type {{ current: SVGPathElement | null }} */ (useRef(null)); // what is seen of it
@@ -316,7 +320,7 @@ function Packet({ scene, list, at: index, playing, failed }) {
   const beat = list[index];
   const header = arrived ? beat.after : beat.before;
   const dead = failed && beat.last && arrived;
-  return html`<g class="journey">
+  return html`<g class=${`journey ${sim ? 'sim' : ''}`}>
     <${Trail} scene=${scene} list=${list} to=${index} />
     <path ref=${path} class="guide" d=${leg(scene, list, index)} />
     <path ref=${trail} class=${`trail last c-${colourOf((list[index - 1] ?? beat).after.src)}`} d=${inLane(scene, list, index) ? '' : leg(scene, list, index, true)} />
@@ -324,6 +328,19 @@ function Packet({ scene, list, at: index, playing, failed }) {
       <circle r="10" />
       ${dead && html`<path d="M-4 -4L4 4M4 -4L-4 4" />`}
     </g>
+  </g>`;
+}
+
+/**
+ * Where the model has the packet, once it has parted from the kernel's.
+ * @param {{ scene: Scene, list: Beat[], at: number }} props
+ */
+function Shadow({ scene, list, at: index }) {
+  const { s, t } = usePage();
+  const p = spot(scene, list, index);
+  return html`<g class="journey sim shadow">
+    <${Trail} scene=${scene} list=${list} to=${index + 1} />
+    <g class=${`dot c-${s.colours.get(list[index].after.src ?? '') ?? 'none'}`} style=${place(p)}><circle r="9" /><text class="sub" x="13" y="-4">${t('mode.sim')}</text></g>
   </g>`;
 }
 

@@ -2,7 +2,8 @@
 
 import { html, useLayoutEffect, useRef, useState } from '../../vendor/htm-preact.js';
 import { actedRules, endpoint } from '../model/journey.js';
-import { currentBeats, currentTrace, keep, shownNode, shownPacket } from '../model/state.js';
+import { simulated } from '../model/compare.js';
+import { currentBeat, currentBeats, currentTrace, keep, shownNode, shownPacket } from '../model/state.js';
 import { usePage } from './context.js';
 import { Address, Coloured } from './text.js';
 
@@ -77,20 +78,27 @@ function Ends({ h }) {
 export function Layers() {
   const { s, t } = usePage();
   const picked = shownPacket(s);
-  const list = currentBeats(s);
-  const beat = list[Math.min(s.beat, list.length - 1)];
+  const beat = currentBeats(s)[currentBeat(s)];
   const h = picked ? picked.header : beat?.after;
   if (!h) return html`<${Nothing} text=${t('layers.none')} />`;
   const where = picked ? t('layers.packet', { n: picked.seq, node: picked.node, dev: picked.dev }) : t('layers.beat', { summary: currentTrace(s)?.summary, n: beat.index + 1, node: beat.node });
-  return html`<div class="layers"><p class="hint">${where}</p>
+  return html`<div class="layers"><p class="hint">${where}${!picked && simulated(currentTrace(s)) && html` · <span class="ev simulated">${t('ev.simulated')}</span>`}</p>
     <div class="stack">
-      ${(h.srcMAC || h.dstMAC) && html`<${Layer} name="Ethernet" rows=${[['layer.dstmac', h.dstMAC], ['layer.srcmac', h.srcMAC], ['layer.type', h.proto === 'arp' ? '0x0806 ARP' : '0x0800 IPv4']]} />`}
-      ${h.proto === 'arp' ? html`<${Layer} name="ARP" rows=${[['layer.op', h.arpOp], ['layer.asker', h.src], ['layer.asked', h.dst], ['layer.answer', h.arpMAC]]} />`
-        : html`<${Layer} name="IPv4" rows=${[['layer.src', h.src], ['layer.dst', h.dst], ['layer.ttl', h.ttl], ['layer.proto', h.proto], ['layer.id', h.id], ['layer.len', h.len && t('bytes', { n: h.len })]]} />`}
-      ${h.proto === 'icmp' && html`<${Layer} name="ICMP" rows=${[['layer.icmptype', `${h.icmpType ?? 0}/${h.icmpCode ?? 0}`], ['layer.icmpid', h.icmpID], ['layer.icmpseq', h.icmpSeq]]} />`}
-      ${(h.proto === 'tcp' || h.proto === 'udp') && html`<${Layer} name=${h.proto.toUpperCase()} rows=${[['layer.sport', h.sport], ['layer.dport', h.dport], ['layer.flags', h.tcpFlags], ['layer.seq', h.tcpSeq], ['layer.ack', h.tcpAck]]} />`}
+      ${h.outer && html`<${Headers} of=${h.outer} outer />`}
+      <${Headers} of=${h} />
       ${picked?.payload && html`<${Layer} name=${t('layer.payload')} rows=${[['layer.text', picked.payload]]} />`}
     </div></div>`;
+}
+
+/** @param {{ of: Header, outer?: boolean }} props */
+function Headers({ of: h, outer }) {
+  const { t } = usePage();
+  const name = (/** @type {string} */ x) => (outer ? t('layer.outer', { name: x }) : x);
+  return html`${(h.srcMAC || h.dstMAC) && html`<${Layer} name=${name('Ethernet')} rows=${[['layer.dstmac', h.dstMAC], ['layer.srcmac', h.srcMAC], ['layer.type', h.proto === 'arp' ? '0x0806 ARP' : '0x0800 IPv4']]} />`}
+    ${h.proto === 'arp' ? html`<${Layer} name=${name('ARP')} rows=${[['layer.op', h.arpOp], ['layer.asker', h.src], ['layer.asked', h.dst], ['layer.answer', h.arpMAC]]} />`
+      : html`<${Layer} name=${name('IPv4')} rows=${[['layer.src', h.src], ['layer.dst', h.dst], ['layer.ttl', h.ttl], ['layer.proto', h.proto], ['layer.id', h.id], ['layer.len', h.len && t('bytes', { n: h.len })]]} />`}
+    ${h.proto === 'icmp' && html`<${Layer} name=${name('ICMP')} rows=${[['layer.icmptype', `${h.icmpType ?? 0}/${h.icmpCode ?? 0}`], ['layer.icmpid', h.icmpID], ['layer.icmpseq', h.icmpSeq]]} />`}
+    ${(h.proto === 'tcp' || h.proto === 'udp') && html`<${Layer} name=${name(h.proto.toUpperCase())} rows=${[['layer.sport', h.sport], ['layer.dport', h.dport], ['layer.flags', h.tcpFlags], ['layer.seq', h.tcpSeq], ['layer.ack', h.tcpAck]]} />`}`;
 }
 
 /** @param {{ name: string, rows: [string, string | number | undefined][] }} props */
@@ -103,6 +111,7 @@ export function Iptables() {
   const { s, t } = usePage();
   const node = useNode();
   const acted = actedRules(currentBeats(s));
+  const model = simulated(currentTrace(s)) && s.hello?.backend !== 'sim'; // rules of the kernel, acting in the model only
   const tables = node?.tables ?? [];
   return html`<div class="tables"><${NodePicker} />
     ${node?.iptablesVariant && html`<p class="hint">${t('iptables.variant', { variant: node.iptablesVariant })}</p>`}
@@ -117,7 +126,7 @@ export function Iptables() {
           <thead class="sr"><tr><th scope="col">#</th><th scope="col">${t('col.rule')}</th><th scope="col">${t('col.packets')}</th><th scope="col">${t('col.bytes')}</th></tr></thead>
           <tbody>${(ch.rules ?? []).map((r, i) => {
             const hit = acted.has(`${node?.name} ${tb.name} ${ch.name} ${i + 1}`);
-            return html`<tr key=${i} class=${hit ? 'hit' : ''}><td class="num">${i + 1}</td><td class="spec"><${Coloured} text=${r.spec} />${hit && html`<span class="mark">${t('acted')}</span>`}</td><td class="num">${r.packets}</td><td class="num">${r.bytes}</td></tr>`;
+            return html`<tr key=${i} class=${hit ? 'hit' : ''}><td class="num">${i + 1}</td><td class="spec"><${Coloured} text=${r.spec} />${hit && html`<span class="mark">${t(model ? 'acted.sim' : 'acted')}</span>`}</td><td class="num">${r.packets}</td><td class="num">${r.bytes}</td></tr>`;
           })}</tbody></table>`;
       })}</section>`)}</div></div>`;
 }
@@ -178,7 +187,7 @@ export function Interfaces() {
 export function World() {
   const { s, t } = usePage();
   const nodes = s.snapshot?.nodes ?? [];
-  const beat = currentBeats(s)[s.beat];
+  const beat = currentBeats(s)[currentBeat(s)];
   if (!nodes.length) return html`<${Nothing} text=${t('stage.wait')} />`;
   return html`<div class="tables"><${Table} caption=${t('world.caption')} heads=${[t('node'), t('col.dev'), t('col.type'), t('col.state'), t('col.addrs'), t('col.joined')]}>
     ${nodes.flatMap((n) => (n.links?.length ? n.links : [null]).map((l, i) => html`<tr key=${`${n.name} ${l?.name}`} class=${beat && beat.node === n.name && l && beat.step.dev === l.name ? 'hit' : ''}>
