@@ -51,25 +51,6 @@ func (w *World) receive(dev *Link, p *packet) {}
 // devXmit: dev_queue_xmit
 func (w *World) devXmit(dev *Link, p *packet) {}
 
-// --- E: netfilter, conntrack, nat
-type netfilter struct{}
-type conntrack struct{}
-type conn struct{}
-type ctInfo uint8
-
-func (c *conn) String() string { return "" }
-
-func (n *Netns) RuleAppend(o op.RuleAppend) op.Result     { return op.Result{} }
-func (n *Netns) RuleInsert(o op.RuleInsert) op.Result     { return op.Result{} }
-func (n *Netns) RuleDelete(o op.RuleDelete) op.Result     { return op.Result{} }
-func (n *Netns) RuleDeleteAt(o op.RuleDeleteAt) op.Result { return op.Result{} }
-func (n *Netns) RuleCheck(o op.RuleCheck) op.Result       { return op.Result{} }
-func (n *Netns) ChainNew(o op.ChainNew) op.Result         { return op.Result{} }
-func (n *Netns) ChainDel(o op.ChainDel) op.Result         { return op.Result{} }
-func (n *Netns) ChainFlush(o op.ChainFlush) op.Result     { return op.Result{} }
-func (n *Netns) ChainZero(o op.ChainZero) op.Result       { return op.Result{} }
-func (n *Netns) PolicySet(o op.PolicySet) op.Result       { return op.Result{} }
-
 // --- F: sockets and traffic
 type sockets struct{}
 type socket struct{}
