@@ -98,7 +98,9 @@ func inodeOf(path string) (uint64, error) {
 // baseline are settings every node begins with. A new namespace inherits IPv4's
 // from the machine's first one (devinet_init_net, net/ipv4/devinet.c): what a
 // Docker on the machine switched on would be on in the lesson. IPv6 is off, so
-// that its neighbour discovery does not clutter the captures.
+// that its neighbour discovery does not clutter the captures; and so are the
+// reports that every bridge sends of the multicast group of those who snoop
+// (br_ip4_multicast_join_snoopers, net/bridge/br_multicast.c), at random times.
 var baseline = [][2]string{
 	{"net/ipv6/conf/all/disable_ipv6", "1"},
 	{"net/ipv6/conf/default/disable_ipv6", "1"},
@@ -113,6 +115,7 @@ var baseline = [][2]string{
 	{"net/ipv4/conf/all/accept_redirects", "1"},
 	{"net/ipv4/conf/all/send_redirects", "1"},
 	{"net/ipv4/ping_group_range", "0 0"},
+	{"net/ipv4/igmp_link_local_mcast_reports", "0"},
 }
 
 // openNode opens the sockets that act and watch in a namespace.

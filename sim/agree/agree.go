@@ -64,6 +64,8 @@ type Difference struct {
 	What   string `json:"what"`
 	Kernel string `json:"kernel"` // empty: the kernel has nothing like it
 	Model  string `json:"model"`  // empty: the model has nothing like it
+	// Known is the cause, when this difference is one of Known.
+	Known string `json:"known,omitempty"`
 }
 
 func (d Difference) String() string {
@@ -152,7 +154,7 @@ func (c *Comparison) State(kernel, model *state.Snapshot) []Difference {
 func (n *names) command(node, text string, kernel, model Record) []Difference {
 	var ds []Difference
 	add := func(what, k, m string) {
-		ds = append(ds, Difference{Event: "difference", Node: node, Text: text, What: what, Kernel: k, Model: m})
+		ds = append(ds, classify(Difference{Event: "difference", Node: node, Text: text, What: what, Kernel: k, Model: m}))
 	}
 	if kernel.Status != model.Status {
 		add("status", fmt.Sprint(kernel.Status), fmt.Sprint(model.Status))
@@ -179,7 +181,7 @@ func (n *names) state(kernel, model []string) []Difference {
 		if f := strings.Fields(some); len(f) > 1 {
 			what = f[1]
 		}
-		ds = append(ds, Difference{Event: "difference", What: what, Kernel: p.a, Model: p.b})
+		ds = append(ds, classify(Difference{Event: "difference", What: what, Kernel: p.a, Model: p.b}))
 	}
 	return ds
 }

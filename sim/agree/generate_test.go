@@ -515,6 +515,9 @@ func (g *gen) sysctl() {
 		key, value = "net.ipv4.conf."+dev+".arp_ignore", g.pick("0", "1", "2")
 	case 4:
 		key, value = "net.ipv4.conf."+dev+".proxy_arp", g.pick("0", "1")
+		for _, d := range n.devs { // or the answer comes at a random time within a second (pneigh_enqueue)
+			g.do(n, "sysctl -qw net.ipv4.neigh.%s.proxy_delay=0", d.name)
+		}
 	case 5:
 		key, value = "net.bridge.bridge-nf-call-iptables", g.pick("0", "1")
 	case 6:

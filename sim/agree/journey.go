@@ -24,11 +24,13 @@ type Renderer struct {
 	// moved are counters that packets of an established TCP connection moved.
 	moved    map[string]bool
 	switches map[string]bool
+	tunnels  map[uint16]bool // ports of vxlan
 }
 
 // NewRenderer begins a run.
 func NewRenderer() *Renderer {
-	return &Renderer{number: map[string]map[string]int{}, asked: map[uint16]bool{}, began: map[string]bool{}, moved: map[string]bool{}, switches: map[string]bool{}}
+	return &Renderer{number: map[string]map[string]int{}, asked: map[uint16]bool{}, began: map[string]bool{}, moved: map[string]bool{},
+		switches: map[string]bool{}, tunnels: map[uint16]bool{4789: true}}
 }
 
 func (r *Renderer) name(kind, value string) string {
@@ -71,7 +73,7 @@ var masks = []struct {
 	{regexp.MustCompile(`time=[0-9.]+ ms`), "time=… ms"},
 	{regexp.MustCompile(`time [0-9]+ms`), "time …ms"},
 	{regexp.MustCompile(`(rtt|round-trip) min/avg/max/(mdev|stddev) = [0-9./]+ ms(, pipe [0-9]+)?`), "rtt …"},
-	{regexp.MustCompile(`, pipe [0-9]+`), ""},
+	{regexp.MustCompile(`(, |(?m)^)pipe [0-9]+`), ""},
 	{regexp.MustCompile(`after [0-9]+ m?s`), "after … ms"},
 	{regexp.MustCompile(`[0-9]+\.[0-9]+ ms`), "… ms"},
 	{regexp.MustCompile(`Date: [^\r\n]+`), "Date: …"},
@@ -101,13 +103,30 @@ func (r *Renderer) output(s string) string {
 	return macText.ReplaceAllStringFunc(s, r.mac)
 }
 
-// Command writes down what a command came to.
-func (r *Renderer) Command(text string, o Outcome) Record {
+// Ask takes note of the ports that a command names. Command does so, too: this
+// is for commands that this side did not run.
+func (r *Renderer) Ask(text string) {
 	for _, w := range digits.FindAllString(text, -1) {
 		var p int
 		if fmt.Sscan(w, &p); p > 0 && p < 65536 {
 			r.asked[uint16(p)] = true
 		}
+	}
+	for _, m := range dstport.FindAllStringSubmatch(text, -1) {
+		var p uint16
+		fmt.Sscan(m[1], &p)
+		r.tunnels[p] = true
+	}
+}
+
+// Command writes down what a command came to.
+func (r *Renderer) Command(text string, o Outcome) Record {
+	r.Ask(text)
+	if strings.HasPrefix(text, "conntrack ") { // a hash table's order
+		lines := strings.SplitAfter(o.Stdout, "\n")
+		key := func(l string) string { return timeoutText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1") }
+		slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(key(a), key(b)) })
+		o.Stdout = strings.Join(lines, "")
 	}
 	rec := Record{Text: text, Status: o.Status, Stdout: r.output(o.Stdout), Stderr: r.output(o.Stderr)}
 	began := map[string]bool{}
@@ -132,10 +151,11 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 		if text == "" {
 			continue
 		}
-		if settled(h) {
+		uncounted := settled(h) || r.tunnel(h)
+		if uncounted {
 			r.count(t)
 		}
-		if (settled(h) || h.Proto == "arp") && slices.Contains(rec.Journeys, text) {
+		if (uncounted || h.Proto == "arp") && slices.Contains(rec.Journeys, text) {
 			continue
 		}
 		rec.Journeys = append(rec.Journeys, text)
@@ -158,6 +178,13 @@ func first(t *trace.Trace) (h trace.Header, ok bool) {
 func settled(h trace.Header) bool {
 	return h.Proto == "tcp" && !strings.Contains(h.TCPFlags, "SYN") && !strings.Contains(h.TCPFlags, "RST")
 }
+
+// tunnel reports whether a packet carries another, of which this one's fields
+// tell nothing: its source port is a hash with a seed of the kernel's own
+// (udp_flow_src_port, include/net/udp.h).
+func (r *Renderer) tunnel(h trace.Header) bool { return h.Proto == "udp" && r.tunnels[h.DstPort] }
+
+var dstport = regexp.MustCompile(`\bdstport ([0-9]+)`)
 
 // count notes the counters that a packet moved.
 func (r *Renderer) count(t *trace.Trace) {
@@ -272,7 +299,11 @@ func (r *Renderer) packet(h trace.Header) string {
 		}
 		return s
 	}
-	s := fmt.Sprintf("%s→%s", r.endpoint(h.Src, h.SrcPort, h.Proto), r.endpoint(h.Dst, h.DstPort, h.Proto))
+	from := r.endpoint(h.Src, h.SrcPort, h.Proto)
+	if r.tunnel(h) {
+		from = h.Src.String() + ":hash"
+	}
+	s := fmt.Sprintf("%s→%s", from, r.endpoint(h.Dst, h.DstPort, h.Proto))
 	switch h.Proto {
 	case "icmp":
 		s += fmt.Sprintf(" type %d/%d", h.ICMPType, h.ICMPCode)
