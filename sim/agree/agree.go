@@ -140,6 +140,13 @@ func New() *Comparison {
 	return &Comparison{kernel: NewRenderer(), model: NewRenderer(), names: newNames()}
 }
 
+// Switches tells which nodes are only wiring, where nobody captures: call it
+// with the labs' state before the first command.
+func (c *Comparison) Switches(s *state.Snapshot) {
+	c.kernel.Switches(s)
+	c.model.Switches(s)
+}
+
 // Command compares what a command came to.
 func (c *Comparison) Command(node, text string, kernel, model Outcome) []Difference {
 	return c.names.command(node, text, c.kernel.Command(text, kernel), c.model.Command(text, model))
