@@ -61,7 +61,7 @@ func FromSnapshot(s *state.Snapshot) (*Lab, error) {
 
 // start is when a simulated lab's clock begins: 2026-01-01 00:00 UTC, in
 // nanoseconds since 1970.
-const start = 1767225600e9
+const start = 1_767_225_600 * 1_000_000_000
 
 func newLab(w *sim.World) *Lab {
 	l := &Lab{world: w}
@@ -80,6 +80,8 @@ func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 	var err error
 	if ok {
 		res, err = l.run(ctx, node, t)
+	} else if unknown, is := (&call{ctx: ctx, lab: l, node: node}).unmodelledSetting(o); is {
+		res = unknown
 	} else {
 		res, err = l.world.Apply(ctx, node, o)
 	}
