@@ -35,6 +35,10 @@ NEEDS_TEST := \
 	"gcc gcc links the race detector" \
 	"/usr/include/stdlib.h libc6-dev links the race detector"
 
+NEEDS_AGREE := \
+	"nc netcat-openbsd sends the UDP packets of many cases" \
+	"traceroute traceroute is one of the programs the simulator is held against"
+
 STEP := @.ci/step
 # -v, so that a skipped test shows its reason; .ci/step keeps the rest quiet.
 TEST := go test -v -count=1
@@ -50,7 +54,7 @@ build: go ## build ./vethlab, one static binary
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o vethlab ./cmd/vethlab
 
 .PHONY: test
-test: needs needs-test $(NODE) lint types unit go-root go-user go-race browser ## everything that must hold before a change goes in
+test: needs needs-agree needs-test $(NODE) lint types unit go-root go-user go-race browser ## everything that must hold before a change goes in
 
 .PHONY: lint
 lint: format ## gofmt, go vet, staticcheck
@@ -81,7 +85,7 @@ endif
 
 .PHONY: go-user
 go-user:
-	$(STEP) "go test, unprivileged" $(TEST) -skip '$(BROWSER)' -exec $(CURDIR)/.ci/as-nobody ./cmd/... ./exec/...
+	$(STEP) "go test, unprivileged" $(TEST) -skip '$(BROWSER)' -exec $(CURDIR)/.ci/as-nobody ./cmd/... ./exec/... ./sim/agree
 
 # Only where goroutines share something; a lab's limit on memory is too tight
 # for the race detector in the programs that run inside it.
@@ -96,6 +100,12 @@ browser: $(NODE)
 .PHONY: bench
 bench: needs ## measure, and print ratios within the one run
 	@go test -run '^$$' -bench . -benchtime 1x ./cmd/vethlab
+
+# Ctrl-C ends it with a summary. What differs is kept in .artefacts/agree, shrunk.
+.PHONY: agree
+agree: needs needs-agree ## hold the simulator against the kernel in N=1500 fresh cases (SEED=1: the same again)
+	@mkdir -p .cache && go test -c -o .cache/agree.test ./sim/agree
+	@cd sim/agree && exec ../../.cache/agree.test -test.run '^TestAgree$$' -test.timeout 0 -progress -stop 0 -n $(or $(N),1500) -seed $(or $(SEED),0) -keep $(CURDIR)/.artefacts/agree
 
 .PHONY: fmt
 fmt: ## format the Go code
@@ -113,6 +123,10 @@ go:
 .PHONY: needs
 needs:
 	@.ci/need $(NEEDS_RUN)
+
+.PHONY: needs-agree
+needs-agree:
+	@.ci/need $(NEEDS_AGREE)
 
 .PHONY: needs-test
 needs-test:
