@@ -2,7 +2,8 @@ package sim
 
 import "vethlab/sim/trace"
 
-// Types and codes of ICMP that the model makes or reads (include/uapi/linux/icmp.h).
+// Types of ICMP, and codes of "destination unreachable", that the model makes or
+// reads (include/uapi/linux/icmp.h).
 const (
 	icmpEchoReply    = 0
 	icmpDestUnreach  = 3
@@ -65,7 +66,12 @@ func (w *World) icmpRcv(n *Netns, p *packet) {
 	case icmpEchoReply:
 		w.pingRcv(n, p, delivered)
 	case icmpDestUnreach, icmpTimeExceeded:
-		w.icmpError(n, p, delivered)
+		w.icmpTell(n, p, delivered)
+	case icmpRedirect:
+		if p.quoted != nil && p.in != nil {
+			n.redirected(p.in, p.src, p.quoted.dst, IP(p.icmpInfo))
+		}
+		w.end(p, delivered)
 	default:
 		w.end(p, delivered)
 	}
@@ -95,9 +101,9 @@ var icmpErrno = [...]struct {
 	{enetunreach, true}, {ehostdown, true}, {enonet, true}, {enetunreach, true}, {ehostunreach, true}, {enetunreach, false},
 	{ehostunreach, false}, {ehostunreach, true}, {ehostunreach, true}, {ehostunreach, true}}
 
-// icmpError tells the socket whose packet an ICMP error is about
+// icmpTell tells the socket whose packet an ICMP error is about
 // (icmp_unreach, icmp_socket_deliver).
-func (w *World) icmpError(n *Netns, p *packet, e ending) {
+func (w *World) icmpTell(n *Netns, p *packet, e ending) {
 	q := p.quoted
 	if q == nil {
 		w.end(p, e)

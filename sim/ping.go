@@ -124,19 +124,19 @@ type Pinger struct {
 	next      *timer
 	lingering bool
 
-	start, last      int64 // when the first and the last request went out
-	tokens           time.Duration
-	sent, received   int
-	repeats, errors  int
-	acked            uint16
-	pipe             int
-	seen             map[uint16]bool
-	sentAt           map[uint16]int64
-	min, max         int64 // round trips, in microseconds
-	sum              int64
-	sum2             float64
-	refused          int // the errno of a request that could not be sent just now
-	multicast        bool
+	start, last     int64 // when the first and the last request went out
+	tokens          time.Duration
+	sent, received  int
+	repeats, errors int
+	acked           uint16
+	pipe            int
+	seen            map[uint16]bool
+	sentAt          map[uint16]int64
+	min, max        int64 // round trips, in microseconds
+	sum             int64
+	sum2            float64
+	refused         int // the errno of a request that could not be sent just now
+	multicast       bool
 }
 
 // ping does op.Ping.
@@ -215,7 +215,7 @@ func (g *Pinger) open() bool {
 	o := &g.o
 	g.s = g.Process.Ping()
 	g.s.TTL, g.s.TOS, g.s.Mark, g.s.PMTU, g.s.RecvErr, g.s.Broadcast = uint8(o.TTL), o.TOS, o.Mark, o.PMTU, true, o.Broadcast
-	source, device := parseIP(o.From)
+	source, device := parseIP(o.From), ""
 	if o.From != "" && source == 0 {
 		device = o.From
 	}
@@ -242,7 +242,7 @@ func (g *Pinger) open() bool {
 			return g.fatal("connect: " + Strerror(errno))
 		}
 		source, _ = probe.Local()
-		if device != "" && !slices.ContainsFunc(g.s.dev.addrs, func(a ifAddr) bool { return a.ip == source }) {
+		if device != "" && !slices.ContainsFunc(g.s.dev.addrs, func(a *ifAddr) bool { return a.ip == source }) {
 			g.Err.WriteString("ping: Warning: source address might be selected on device other than: " + device + "\n")
 		}
 	} else if errno := g.s.Bind(source, 0); errno != 0 {

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
@@ -59,6 +60,7 @@ type Socket struct {
 	tcp    *tcpConn // a connection
 	accept []*Socket
 	limit  int // of accept: listen(2)'s backlog
+	dns    *dnsServer
 	closed bool
 }
 
@@ -293,9 +295,9 @@ func (n *Netns) restoreListeners(ls []state.Listener) {
 		ip := ipOf(l.Addr)
 		switch {
 		case l.Process == "python3" && l.Proto == "tcp":
-			n.startHTTP(ip, l.Port)
+			n.startHTTP(ip, l.Port, "python3", "-m", "http.server", strconv.Itoa(int(l.Port)))
 		case l.Process == "dnsmasq" && l.Proto == "udp":
-			n.startDNS(ip, l.Port, l.Names)
+			n.startDNS(ip, l.Port, l.Names, "dnsmasq")
 		default:
 			n.startSink(l, ip)
 		}
@@ -334,9 +336,7 @@ func (n *Netns) snapListeners() []state.Listener {
 		if s.proc != nil {
 			l.Process = s.proc.Name
 		}
-		if d := n.dnsServer(s); d != nil {
-			l.Names = d.names
-		}
+		l.Names = s.served()
 		ls = append(ls, l)
 	}
 	for _, s := range n.socks.listen {

@@ -58,6 +58,7 @@ type tcpConn struct {
 	dupAcks  int
 	stamp    uint32 // the other end's latest timestamp
 	born     int64
+	asked    int // curl's request
 }
 
 // segment is data that came before its turn.

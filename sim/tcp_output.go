@@ -41,7 +41,7 @@ func (w *World) tcpTransmit(s *Socket, flags uint8, seq uint32, data []byte) {
 	options := tcpOptionsLen
 	if flags&tcpSYN != 0 {
 		options = tcpSynOptions
-		p.opts.mss = uint16(max(256, n.linkMTU(&r)-40)) // ipv4_default_advmss
+		p.opts.mss = uint16(max(256, min(r.dev.mtu, 0xffff)-40)) // ipv4_default_advmss
 		p.opts.window = uint16(min(tcpWindow, int(p.opts.mss)*44))
 	}
 	p.len = int32(40 + options + len(data))
@@ -160,4 +160,29 @@ func (w *World) tcpTimeout(s *Socket) {
 		c.window = 1
 	}
 	w.tcpArm(s)
+}
+
+// tcpSendReset refuses a segment that belongs to no connection
+// (tcp_v4_send_reset, net/ipv4/tcp_ipv4.c).
+func (w *World) tcpSendReset(n *Netns, q *packet) {
+	if q.tcpFlags&tcpRST != 0 || !n.local(q.dst) {
+		return
+	}
+	r, errno := n.routeOutput(q.src, q.dst, nil, 0, 0)
+	if errno != 0 {
+		return
+	}
+	p := w.newPacket()
+	p.etherType, p.proto, p.ttl, p.flags, p.len = ethIP, protoTCP, n.defaultTTL(), ipDF, 40
+	p.src, p.dst, p.sport, p.dport = q.dst, q.src, q.dport, q.sport
+	p.tcpFlags = tcpRST
+	p.opts = &tcpOptions{}
+	if q.tcpFlags&tcpACK != 0 {
+		p.seq = q.ack
+	} else {
+		p.tcpFlags |= tcpACK
+		p.ack = segmentEnd(q)
+	}
+	w.depart(p, q.flow, !q.reply)
+	w.send(nil, n, p, r)
 }

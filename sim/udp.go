@@ -149,6 +149,9 @@ func (s *Socket) prepare(p *packet, proto uint8, r *route) int {
 
 // udpRcv gives a datagram to the socket it is for (__udp4_lib_rcv).
 func (w *World) udpRcv(n *Netns, p *packet) {
+	if w.vxlanRcv(n, p) { // the encap_rcv of a tunnel's socket
+		return
+	}
 	s := n.udpLookup(p.dst, p.src, p.dport, p.sport, p.in)
 	e := ending{disposition: trace.Delivered, code: trace.CodeDelivered}
 	st := w.note(p, trace.Socket, nil)

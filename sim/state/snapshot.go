@@ -196,6 +196,9 @@ type Chain struct {
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 	Rules   []Rule `json:"rules,omitempty"`
+	// Absent: iptables lists the built-in chain, but nobody has made it yet, and
+	// no packet meets it.
+	Absent bool `json:"absent,omitempty"`
 }
 
 // Rule is one rule; its number is its place in the chain, from 1.
@@ -238,6 +241,8 @@ type Listener struct {
 	Addr    netip.Addr `json:"addr"`  // 0.0.0.0 listens on every address
 	Port    uint16     `json:"port"`
 	Process string     `json:"process,omitempty"`
+	// Names are those a name server answers for, where its command line tells.
+	Names map[string]netip.Addr `json:"names,omitempty"`
 }
 
 // Node returns the node of that name, or nil.

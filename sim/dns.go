@@ -1,0 +1,239 @@
+package sim
+
+import (
+	"encoding/binary"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"vethlab/sim/op"
+)
+
+// Names: the server that plays dnsmasq, and the lookup that glibc's
+// getaddrinfo(3) does. A message is a real one (RFC 1035), as far as a question
+// for an address needs it.
+
+const dnsPort = 53
+
+// Types of question, and outcomes.
+const (
+	dnsA        = 1
+	dnsAAAA     = 28
+	dnsNXDomain = 3
+)
+
+// dnsServer answers for its names, and "no such name" for the rest, as the
+// kernel lab's does (exec/service_linux.go).
+type dnsServer struct{ names map[string]netip.Addr }
+
+func (w *World) dnsServe(n *Netns, o op.DNSServe) op.Result {
+	if errno := n.startDNS(0, dnsPort, o.Names, strings.Fields(strings.TrimSuffix(o.String(), " &"))...); errno != 0 {
+		return serverFailed(errno)
+	}
+	return op.Result{}
+}
+
+func (n *Netns) startDNS(ip IP, port uint16, names map[string]netip.Addr, args ...string) int {
+	p := n.Start(args...)
+	s := p.UDP()
+	if errno := s.Bind(ip, port); errno != 0 {
+		p.Exit()
+		return errno
+	}
+	d := &dnsServer{names: map[string]netip.Addr{}}
+	for name, a := range names {
+		d.names[strings.ToLower(strings.TrimSuffix(name, "."))] = a
+	}
+	s.dns = d
+	s.Wake = func() {
+		s.Err()
+		for m, ok := s.Recv(); ok; m, ok = s.Recv() {
+			if b := d.answer(m.Payload); b != nil {
+				s.SendTo(m.Src, m.SrcPort, b)
+			}
+		}
+	}
+	return 0
+}
+
+// answer makes the answer to a question, or nil.
+func (d *dnsServer) answer(q []byte) []byte {
+	name, typ, end := dnsQuestion(q)
+	if end == 0 || q[2]&0x80 != 0 {
+		return nil
+	}
+	b := slices.Clone(q[:end])
+	b[2], b[3] = 0x84|q[2]&1, 0 // an answer, authoritative; recursion desired as asked
+	clear(b[6:12])
+	a, ok := d.names[strings.ToLower(name)]
+	switch {
+	case !ok:
+		b[3] = dnsNXDomain
+	case typ == dnsA:
+		b[7] = 1
+		b = append(b, 0xc0, 12, 0, dnsA, 0, 1, 0, 0, 0, 60, 0, 4)
+		a4 := a.As4()
+		b = append(b, a4[:]...)
+	}
+	return b
+}
+
+// dnsQuestion reads a message's question, and says where it ends; 0 when there
+// is none.
+func dnsQuestion(b []byte) (name string, typ uint16, end int) {
+	if len(b) < 17 || binary.BigEndian.Uint16(b[4:]) < 1 {
+		return "", 0, 0
+	}
+	i := 12
+	var labels []string
+	for i < len(b) && b[i] != 0 {
+		k := int(b[i])
+		if k > 63 || i+1+k >= len(b) {
+			return "", 0, 0
+		}
+		labels = append(labels, string(b[i+1:i+1+k]))
+		i += 1 + k
+	}
+	if i+5 > len(b) {
+		return "", 0, 0
+	}
+	return strings.Join(labels, "."), binary.BigEndian.Uint16(b[i+1:]), i + 5
+}
+
+// ask makes a question for a name; nil when it cannot be one.
+func dnsAsk(id uint16, name string, typ uint16) []byte {
+	b := []byte{byte(id >> 8), byte(id), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}
+	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
+		if label == "" || len(label) > 63 {
+			return nil
+		}
+		b = append(append(b, byte(len(label))), label...)
+	}
+	return append(b, 0, byte(typ>>8), byte(typ), 0, 1)
+}
+
+// What a lookup can end with (netdb.h).
+const (
+	EAINoName = -2
+	EAIAgain  = -3
+)
+
+// Resolver says whom a node asks: the servers of its /etc/resolv.conf, and the
+// names of its /etc/hosts. Without a server it asks itself (resolv.conf(5)).
+type Resolver struct {
+	Servers []IP
+	Hosts   map[string]IP
+}
+
+// Lookup asks for the address of a name, as glibc does with
+// `hosts: files dns`: both questions, for A and AAAA, from one socket, twice to
+// each server, five seconds each time. done gets the address, or 0 and why.
+func (p *Process) Lookup(name string, done func(IP, int)) {
+	r := p.ns.resolver
+	if ip, ok := r.Hosts[strings.ToLower(name)]; ok {
+		done(ip, 0)
+		return
+	}
+	servers := r.Servers
+	if len(servers) == 0 {
+		servers = []IP{loopbackIP}
+	}
+	l := &lookup{p: p, name: name, done: done}
+	for range 2 {
+		l.servers = append(l.servers, servers...)
+	}
+	l.next(EAIAgain)
+}
+
+// lookup is one under way.
+type lookup struct {
+	p       *Process
+	name    string
+	servers []IP // still to be asked
+	done    func(IP, int)
+	s       *Socket
+	timer   *Timer
+	ids     [2]uint16
+	found   IP
+	answers int
+}
+
+// again is how long glibc waits for a name server (RES_TIMEOUT).
+const dnsAgain = 5 * time.Second
+
+func (l *lookup) next(errno int) {
+	if l.s != nil {
+		l.s.Close()
+		l.timer.Stop()
+	}
+	if len(l.servers) == 0 {
+		l.done(0, errno)
+		return
+	}
+	server := l.servers[0]
+	l.servers = l.servers[1:]
+	l.answers, l.found = 0, 0
+	l.s = l.p.UDP()
+	l.s.RecvErr = true
+	if l.s.Connect(server, dnsPort) != 0 {
+		l.next(errno)
+		return
+	}
+	w := l.p.w
+	for i, typ := range []uint16{dnsA, dnsAAAA} {
+		l.ids[i] = uint16(w.random.Uint32())
+		q := dnsAsk(l.ids[i], l.name, typ)
+		if q == nil {
+			l.servers = nil
+			l.next(EAINoName)
+			return
+		}
+		if l.s.SendTo(0, 0, q) != 0 {
+			break
+		}
+	}
+	l.s.Wake = l.woken
+	l.timer = l.p.After(dnsAgain, func() { l.next(EAIAgain) })
+}
+
+func (l *lookup) woken() {
+	if l.s.Err() != 0 {
+		l.p.After(0, func() { l.next(EAIAgain) })
+		l.s.Wake = nil
+		return
+	}
+	for d, ok := l.s.Recv(); ok; d, ok = l.s.Recv() {
+		b := d.Payload
+		_, typ, end := dnsQuestion(b)
+		if end == 0 || !slices.Contains(l.ids[:], binary.BigEndian.Uint16(b)) {
+			continue
+		}
+		l.answers++
+		if typ == dnsA && b[7] == 1 && len(b) >= end+16 {
+			l.found = IP(binary.BigEndian.Uint32(b[end+12:]))
+		}
+	}
+	if l.answers < 2 {
+		return
+	}
+	l.timer.Stop()
+	l.s.Close()
+	if l.found == 0 {
+		l.done(0, EAINoName)
+		return
+	}
+	l.done(l.found, 0)
+}
+
+// SetResolver sets whom the node's programs ask for names.
+func (n *Netns) SetResolver(r Resolver) { n.resolver = r }
+
+// served are the names that a socket's server answers for.
+func (s *Socket) served() map[string]netip.Addr {
+	if s.dns == nil {
+		return nil
+	}
+	return maps.Clone(s.dns.names)
+}
