@@ -113,7 +113,12 @@ type packet struct {
 	header
 	payload []byte  // of TCP or UDP; shared, never changed
 	quoted  *header // in an ICMP error: the header of the packet it is about
+	opts    *tcpOptions
 	inner   *packet // VXLAN: the frame inside
+	carried *header // its header: what a journey shows of this packet, with its own around it
+	vni     uint32
+	whole   *wholePacket // of a fragment: what it is a piece of
+	fragMax uint16       // of a packet put together from fragments: the largest of them
 
 	ns     *Netns // the namespace it is in now
 	in     *Link  // the device it came in by; nil when it was made here
@@ -124,6 +129,8 @@ type packet struct {
 	// physIn and physOut are the bridge's ports while br_netfilter shows a
 	// bridged packet to the IP hooks (struct nf_bridge_info).
 	physIn, physOut *Link
+	bridgedDNAT     bool  // it waits for ARP to tell the new destination on its own bridge
+	bridgedSrc      MAC   // its source until then
 	ct              *conn // its connection's entry; nil before conntrack has looked, and when untracked
 	ctInfo          ctInfo
 	untracked       bool
@@ -142,7 +149,8 @@ const (
 	toHost packetType = iota
 	toBroadcast
 	toMulticast
-	toOther // somebody else's MAC address
+	toOther    // somebody else's MAC address
+	toLoopback // a copy of what this node sent to everybody (PACKET_LOOPBACK)
 )
 
 // clone makes a copy that goes its own way, as skb_clone does for flooding.

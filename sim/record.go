@@ -57,9 +57,10 @@ type step struct {
 	text    fmt.Stringer // the rule, as iptables-save prints it
 	verdict trace.Verdict
 	at      int64
-	conn    *conn  // what rewrote the packet, when it was its connection's entry
-	row     string // route: the row of the table
-	code    string // one of trace's Codes, with what it needs
+	conn    *conn   // what rewrote the packet, when it was its connection's entry
+	row     *fibRow // route: the row of the table
+	carried *header // VXLAN: the packet inside the one that before and after are about
+	code    string  // one of trace's Codes, with what it needs
 	ip      IP
 	port    uint16
 	before  header
@@ -129,7 +130,7 @@ func (r *recorder) fork(p *packet) trail {
 func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
 	w.now += stepTime
 	j := p.journey
-	j.steps = append(j.steps, step{branch: p.branch, ns: p.ns, dev: dev, point: point, at: w.now, before: p.header, after: p.header})
+	j.steps = append(j.steps, step{branch: p.branch, ns: p.ns, dev: dev, point: point, at: w.now, before: p.header, after: p.header, carried: p.carried})
 	return &j.steps[len(j.steps)-1]
 }
 
@@ -245,7 +246,7 @@ func (j *journey) visits() []*visit {
 // prune takes away the visits of copies that nobody wanted, and names their nodes.
 func prune(visits []*visit, branches []branch) (kept []*visit, also []string) {
 	for i, v := range visits {
-		if i > 0 && branches[v.branch].end.disposition == trace.Unclaimed && branches[v.branch].end.ns == v.ns {
+		if i > 0 && branches[v.branch].end.disposition == trace.Unclaimed && branches[v.branch].end.ns == v.ns && !v.passedOn() {
 			also = append(also, v.ns.name)
 			continue
 		}
@@ -254,14 +255,32 @@ func prune(visits []*visit, branches []branch) (kept []*visit, also []string) {
 	return kept, also
 }
 
+// passedOn reports whether something left the node: a bridge's own stack may
+// not want what its ports do.
+func (v *visit) passedOn() bool {
+	return slices.ContainsFunc(v.steps, func(s *step) bool { return s.point == trace.TX })
+}
+
 func (s *step) public(start int64) trace.Step {
 	t := trace.Step{Point: s.point, Table: s.table, Chain: s.chain, Rule: int(s.rule), Verdict: s.verdict, At: s.at - start,
-		Timed: s.point == trace.RX || s.point == trace.TX, Before: s.before.public(), After: s.after.public(), Note: s.row, Evidence: trace.Simulated}
+		Timed: s.point == trace.RX || s.point == trace.TX, Before: s.before.public(), After: s.after.public(), Evidence: trace.Simulated}
 	if s.dev != nil {
 		t.Dev = s.dev.name
 	}
+	if s.carried != nil {
+		t.Before, t.After = s.carried.around(t.Before), s.carried.around(t.After)
+	}
 	if s.text != nil {
 		t.RuleText = s.text.String()
+	}
+	switch {
+	case s.row == localRow:
+		t.Note = "local " + t.Before.Dst.String()
+		if s.carried != nil {
+			t.Note = "local " + t.Before.Outer.Dst.String()
+		}
+	case s.row != nil:
+		t.Note = s.row.String()
 	}
 	if t.Rewritten() {
 		switch {
@@ -276,6 +295,13 @@ func (s *step) public(start int64) trace.Step {
 		t.Code, t.Args = s.code, e.args()
 		t.Note = trace.StepNote(t.Code, t.Args)
 	}
+	return t
+}
+
+// around writes a header with that of the packet around it.
+func (h *header) around(outer trace.Header) trace.Header {
+	t := h.public()
+	t.Outer = &outer
 	return t
 }
 
@@ -297,7 +323,7 @@ func (e *ending) args() map[string]string {
 		}
 	case trace.CodeRefused, trace.CodeListens:
 		a["port"] = strconv.Itoa(int(e.port))
-	case trace.CodeForwardingOff, trace.CodeNoRoute, trace.CodeNoWayBack, trace.CodeMartianDest:
+	case trace.CodeForwardingOff, trace.CodeNoRoute, trace.CodeNoWayBack, trace.CodeMartianDest, trace.CodeBlackhole, trace.CodeUnreachable, trace.CodeProhibit:
 		a["dst"] = e.ip.String()
 	case trace.CodeMartianSource, trace.CodeReversePath, trace.CodeLoopbackReroute:
 		a["src"] = e.ip.String()

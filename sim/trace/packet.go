@@ -36,6 +36,15 @@ const (
 	CodeUnclaimed       = "unclaimed"        // node
 	CodeLooped          = "looped"           // node
 	CodeVanished        = "vanished"         // node, point
+	CodeHairpin         = "hairpin"          // node, dev: the port it came in by
+	CodeIsolated        = "isolated"         // node, dev: the port it would have left by
+	CodePortState       = "port-state"       // node, dev
+	CodeNoTunnel        = "no-tunnel"        // node, dev
+	CodeBlackhole       = "blackhole"        // node, dst
+	CodeUnreachable     = "unreachable"      // node, dst
+	CodeProhibit        = "prohibit"         // node, dst
+	CodeReassembly      = "reassembly"       // node
+	CodeReassembled     = "reassembled"      // node
 )
 
 // Codes of Step.Code that are not a journey's end.

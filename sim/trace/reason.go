@@ -43,6 +43,24 @@ func Reason(code string, a map[string]string) string {
 		return fmt.Sprintf("%s of %s is down at this end or the other", a["dev"], a["node"])
 	case CodeUnclaimed:
 		return "nobody wanted it; last seen in " + a["node"]
+	case CodeHairpin:
+		return fmt.Sprintf("the bridge in %s does not send it back out of %s, where it came from: hairpin is off there", a["node"], a["dev"])
+	case CodeIsolated:
+		return fmt.Sprintf("the bridge in %s keeps the port it came in by and %s apart: both are isolated", a["node"], a["dev"])
+	case CodePortState:
+		return fmt.Sprintf("%s of %s is a bridge's port that does not forward", a["dev"], a["node"])
+	case CodeNoTunnel:
+		return fmt.Sprintf("%s of %s has no tunnel end for it", a["dev"], a["node"])
+	case CodeBlackhole:
+		return fmt.Sprintf("%s has a blackhole route for %s: dropped without a word", a["node"], a["dst"])
+	case CodeUnreachable:
+		return fmt.Sprintf("%s has a route that says %s is unreachable", a["node"], a["dst"])
+	case CodeProhibit:
+		return fmt.Sprintf("%s has a route that prohibits %s", a["node"], a["dst"])
+	case CodeReassembly:
+		return "a fragment; the others did not all come to " + a["node"]
+	case CodeReassembled:
+		return a["node"] + " put it together with the other fragments"
 	case CodeLooped:
 		return "it went round in circles; stopped in " + a["node"]
 	}
@@ -99,7 +117,7 @@ func StepNote(code string, a map[string]string) string {
 		return "martian destination"
 	case CodeForwardingOff:
 		return "ip_forward is 0"
-	case CodeNoRoute:
+	case CodeNoRoute, CodeBlackhole, CodeUnreachable, CodeProhibit:
 		return "no route to " + a["dst"]
 	case CodeNoWayBack:
 		return "the answer has no route to " + a["dst"]

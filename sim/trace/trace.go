@@ -154,6 +154,7 @@ const (
 	TooBig        Disposition = "too-big"
 	NoCarrier     Disposition = "no-carrier" // the way out is down
 	Looped        Disposition = "looped"
+	Unbridged     Disposition = "unbridged" // a bridge or tunnel knew where to, and would not send it there
 	Unclaimed     Disposition = "unclaimed" // a broadcast or flooded frame nobody here wanted
 	Vanished      Disposition = "vanished"  // seen last at its last step, and nothing explains it
 )
@@ -208,7 +209,7 @@ var points = map[Point]bool{RX: true, Bridge: true, Prerouting: true, RouteStep:
 
 var dispositions = map[Disposition]bool{Delivered: true, Dropped: true, Rejected: true, ForwardingOff: true,
 	NoRouteTo: true, NoWayBack: true, Martian: true, ReversePath: true, NoNeighbour: true, TTLExceeded: true,
-	TooBig: true, NoCarrier: true, Looped: true, Unclaimed: true, Vanished: true}
+	TooBig: true, NoCarrier: true, Looped: true, Unbridged: true, Unclaimed: true, Vanished: true}
 
 // Validate reports what makes t no journey: an empty hop, an unknown point or
 // disposition, a step that does not begin as the one before it ended.

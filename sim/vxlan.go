@@ -1,0 +1,230 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// VXLAN: Ethernet frames inside UDP packets (drivers/net/vxlan/vxlan_core.c,
+// RFC 7348). The packet around the frame is an ordinary packet of the
+// namespace that the device was made in, and meets its OUTPUT, routes and INPUT.
+//
+//	frame ─ tx vxlan ─ tunnel ─ route ─ OUTPUT ─ POSTROUTING ─ tx eth ┄┄ rx eth ─ PREROUTING ─ route ─ INPUT ─ tunnel ─ rx vxlan ─ frame
+//	                            └──────────── the outer packet ────────────────────────────────────────┘
+//
+// In a journey the steps between the two tunnel steps show the frame's own
+// packet, with the one around it as Header.Outer.
+
+// vxlan is what makes a link a tunnel end (struct vxlan_dev).
+type vxlan struct {
+	ns       *Netns // whose sockets and routes carry it; the device may have moved on
+	vni      uint32
+	port     uint16
+	local    IP // 0: chosen by the route
+	remote   IP // where frames for unknown addresses go; 0: nowhere
+	learning bool
+	fdb      map[MAC]*vxlanEntry
+}
+
+// vxlanEntry says behind which tunnel ends a MAC address is (struct vxlan_fdb).
+// That of 00:00:00:00:00:00 is for every address that is not known.
+type vxlanEntry struct {
+	mac       MAC
+	remotes   []IP
+	permanent bool // put there by hand, or with the device
+	static    bool // by hand, as static
+	used      int64
+}
+
+// vxlanAgeing is FDB_AGE_DEFAULT.
+const vxlanAgeing = 300 * time.Second
+
+func newVXLAN(n *Netns, _ *Link) *vxlan {
+	return &vxlan{ns: n, learning: true, fdb: map[MAC]*vxlanEntry{}}
+}
+
+// addDefault makes the entry for unknown addresses that a device with a remote
+// begins with (__vxlan_dev_create).
+func (v *vxlan) addDefault() {
+	if v.remote != 0 {
+		v.fdb[MAC{}] = &vxlanEntry{remotes: []IP{v.remote}, permanent: true}
+	}
+}
+
+// find returns the entry for a MAC address, or nil (vxlan_find_mac).
+func (v *vxlan) find(mac MAC) *vxlanEntry {
+	e := v.fdb[mac]
+	if e != nil && v.expired(e) {
+		delete(v.fdb, mac)
+		return nil
+	}
+	return e
+}
+
+func (v *vxlan) expired(e *vxlanEntry) bool {
+	return !e.permanent && !e.static && v.ns.w.now-e.used > int64(vxlanAgeing)
+}
+
+// flush forgets what was learned (vxlan_stop).
+func (v *vxlan) flush() {
+	for mac, e := range v.fdb {
+		if !e.permanent && !e.static {
+			delete(v.fdb, mac)
+		}
+	}
+}
+
+// vxlanXmit sends a frame into the tunnel: to the end behind which its
+// destination is, or to all ends there are for unknown ones (vxlan_xmit).
+func (w *World) vxlanXmit(dev *Link, p *packet) {
+	v := dev.vxlan
+	e := v.find(p.dstMAC)
+	if e == nil {
+		e = v.find(MAC{})
+	} else {
+		e.used = w.now
+	}
+	if e == nil || len(e.remotes) == 0 {
+		w.end(p, ending{disposition: trace.Unbridged, code: trace.CodeNoTunnel, dev: dev})
+		return
+	}
+	for _, to := range e.remotes[1:] {
+		w.vxlanXmitOne(dev, w.clone(p), to)
+	}
+	w.vxlanXmitOne(dev, p, e.remotes[0])
+}
+
+// vxlanOverhead is what the tunnel adds to a frame's IP packet within the outer
+// one: its Ethernet header, and the headers of VXLAN, UDP and IP.
+const vxlanOverhead = 14 + 8 + 8 + 20
+
+// vxlanXmitOne wraps a frame into a packet for one tunnel end (vxlan_xmit_one).
+func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
+	v := dev.vxlan
+	n := v.ns
+	var oif *Link
+	if dev.parent != nil && dev.parent.ns == n {
+		oif = dev.parent
+	}
+	r, errno := n.routeOutput(to, v.local, oif, p.mark, 0)
+	if errno != 0 || to == 0 || r.dev == dev {
+		w.end(p, ending{disposition: trace.NoRouteTo, code: trace.CodeNoRoute, ip: to})
+		return
+	}
+	if mtu := n.pathMTU(&r, to) - vxlanOverhead; int(p.len) > mtu && p.route.row != nil && p.ns == dev.ns {
+		dev.ns.updatePMTU(p.dst, mtu) // skb_tunnel_check_pmtu
+	}
+	o := w.newPacket()
+	o.etherType, o.proto, o.ttl = ethIP, protoUDP, n.defaultTTL()
+	o.src, o.dst, o.dport = r.src, to, v.port
+	o.sport = flowPort(&p.header)
+	o.len = p.len + vxlanOverhead
+	o.mark, o.inner = p.mark, p
+	if n != p.ns {
+		o.mark = 0
+	}
+	o.vni = v.vni
+	o.flow, o.reply, o.trail = p.flow, p.reply, p.trail
+	o.ns = n
+	o.id = n.nextID()
+	outer := o.header
+	s := w.note(p, trace.Tunnel, dev)
+	s.after.outer = &outer
+	carried := p.header
+	o.carried = &carried
+	o.route, o.routed = r, true
+	w.ipLocalOut(n, o)
+}
+
+// flowPort is the source port of the outer packet: packets of one conversation
+// have the same, so that routers can spread conversations (udp_flow_src_port).
+func flowPort(h *header) uint16 {
+	x := uint32(h.src)*0x9e3779b1 ^ uint32(h.dst)*0x85ebca6b ^ (uint32(h.sport)<<16|uint32(h.dport))*0xc2b2ae35 ^ uint32(h.proto)
+	x ^= x >> 15
+	return 32768 + uint16(x%(61000-32768))
+}
+
+// vxlanRcv takes an outer packet that came to a tunnel's port, and lets the
+// frame in by the device that it is for (vxlan_rcv). It reports whether
+// somebody has that port.
+func (w *World) vxlanRcv(n *Netns, o *packet) bool {
+	var dev *Link
+	open := false
+	for _, m := range w.nodes {
+		for _, l := range m.links {
+			if v := l.vxlan; v != nil && v.ns == n && v.port == o.dport && l.up {
+				open = true
+				if v.vni == o.vni {
+					dev = l
+				}
+			}
+		}
+	}
+	if !open {
+		return false
+	}
+	if o.inner == nil || dev == nil {
+		w.end(o, ending{disposition: trace.Unbridged, code: trace.CodeNoTunnel, dev: o.in})
+		return true
+	}
+	p := o.inner
+	p.trail, p.mark = o.trail, o.mark
+	p.ns = n
+	p.scrub(dev.ns)
+	s := w.note(p, trace.Tunnel, dev)
+	outer := o.header
+	s.before.outer = &outer
+	src := o.src
+	w.discard(o)
+	v := dev.vxlan
+	if p.srcMAC == dev.mac || v.learning && v.snoop(p.srcMAC, src) {
+		w.vanish(p)
+		return true
+	}
+	w.netifRx(dev, p)
+	return true
+}
+
+// snoop learns that a MAC address is behind a tunnel end (vxlan_snoop). It
+// reports whether the frame is to be dropped: an entry put there by hand says
+// otherwise.
+func (v *vxlan) snoop(mac MAC, from IP) (drop bool) {
+	now := v.ns.w.now
+	e := v.find(mac)
+	switch {
+	case e == nil:
+		v.fdb[mac] = &vxlanEntry{mac: mac, remotes: []IP{from}, used: now}
+	case e.remotes[0] == from:
+	case e.permanent || e.static:
+		return true
+	default:
+		e.remotes[0], e.used = from, now
+	}
+	return false
+}
+
+func (v *vxlan) snapFDB(dev *Link) (rows []state.FDB) {
+	for _, mac := range sortedMACs(v.fdb) {
+		e := v.fdb[mac]
+		if v.expired(e) {
+			continue
+		}
+		for _, ip := range e.remotes {
+			rows = append(rows, state.FDB{MAC: e.mac.String(), Dev: dev.name, Local: e.permanent, Static: e.static && !e.permanent, Dst: ip.String()})
+		}
+	}
+	return rows
+}
+
+func sortedMACs[E any](m map[MAC]E) []MAC {
+	macs := make([]MAC, 0, len(m))
+	for mac := range m {
+		macs = append(macs, mac)
+	}
+	slices.SortFunc(macs, func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
+	return macs
+}
