@@ -1,6 +1,12 @@
 package sim
 
-import "vethlab/sim/state"
+import (
+	"slices"
+	"strconv"
+
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
 
 // Netns is a network namespace (struct net, include/net/net_namespace.h): a
 // node of the lab, with a network stack of its own.
@@ -8,22 +14,27 @@ type Netns struct {
 	w       *World
 	name    string
 	kind    state.Kind
-	machine string // for a container: the machine it lives in
-	mounted bool   // /run/netns/NAME pins it
+	machine string // for a container: the machine it lives in; else its own name
+	pin     string // the file of its machine's /run/netns that pins it; "": none
 	inode   uint64
+	dead    bool // the kernel has taken it away
 
 	links  []*Link // by ifindex
+	byName map[string]*Link
 	lo     *Link
-	nextIf int // the ifindex that the next link gets
+	nextIf int            // where the search for a free ifindex begins
+	nsids  map[*Netns]int // the numbers it has for other namespaces (struct net.netns_ids)
 
-	conf  devConf // net.ipv4.conf.all
-	dflt  devConf // net.ipv4.conf.default
-	fib   fib
-	neigh neighTable
-	nf    netfilter
-	ct    conntrack
-	socks sockets
-	procs []*process
+	conf     devConf // net.ipv4.conf.all
+	dflt     devConf // net.ipv4.conf.default
+	sys      netConf // the other settings
+	fib      fib
+	inet  inetState // what IPv4 remembers beside its tables
+	nf       netfilter
+	ct       conntrack
+	socks    sockets
+	procs    []*Process
+	resolver Resolver
 
 	ipID uint16 // of the packet sent last
 }
@@ -31,10 +42,12 @@ type Netns struct {
 // Name returns the node's name.
 func (n *Netns) Name() string { return n.name }
 
-// addNode makes a namespace as the kernel does: with a loopback device that is down.
+// addNode makes a namespace as the kernel does: with a loopback device that is
+// down (copy_net_ns, net/core/net_namespace.c).
 func (w *World) addNode(name string, kind state.Kind, machine string) *Netns {
 	w.inode++
-	n := &Netns{w: w, name: name, kind: kind, machine: machine, inode: w.inode, nextIf: 1}
+	n := &Netns{w: w, name: name, kind: kind, machine: machine, inode: w.inode, nextIf: 1,
+		byName: map[string]*Link{}, nsids: map[*Netns]int{}}
 	if kind != state.Container {
 		n.machine = name
 	}
@@ -44,14 +57,143 @@ func (w *World) addNode(name string, kind state.Kind, machine string) *Netns {
 	return n
 }
 
-// link returns the link of that name, or nil.
-func (n *Netns) link(name string) *Link {
-	for _, l := range n.links {
-		if l.name == name {
-			return l
+// init gives a namespace what its subsystems begin with (ops_init).
+func (n *Netns) init() {
+	n.dflt, n.conf, n.sys = defaultConf, defaultConf, defaultNetConf
+	n.conf.acceptSourceRoute = 0
+	n.fib.init()
+	n.lo = &Link{ns: n, name: "lo", kind: kindLoopback, mtu: 65536, carrierOn: true}
+	n.register(n.lo, 0)
+}
+
+// NetnsAdd makes a namespace that a file of the machine's /run/netns pins:
+// `ip netns add` (netns_add, iproute2's ip/ipnetns.c).
+func (n *Netns) NetnsAdd(name string) *op.Failure {
+	if n.pinned(name) != nil {
+		return &op.Failure{What: op.NetnsUsed, Name: name, Errno: eexist}
+	}
+	node := name
+	for n.w.byName[node] != nil { // another machine, or a nameless predecessor, has the name
+		node += "'"
+	}
+	n.w.addNode(node, state.Container, n.machine).pin = name
+	return nil
+}
+
+// NetnsDel takes the name away. The namespace lives on while a process uses it.
+func (n *Netns) NetnsDel(name string) *op.Failure {
+	m := n.pinned(name)
+	if m == nil {
+		return &op.Failure{What: op.NoNetns, Name: name, Errno: enoent}
+	}
+	m.pin = ""
+	n.w.unused(m)
+	return nil
+}
+
+// pinned returns the namespace that has a name in the machine's /run/netns.
+func (n *Netns) pinned(name string) *Netns {
+	if m := n.w.byName[name]; m != nil && m.pin == name && m.machine == n.machine {
+		return m
+	}
+	for _, m := range n.w.nodes {
+		if m.pin == name && m.machine == n.machine {
+			return m
 		}
 	}
 	return nil
+}
+
+// unused takes a namespace away if nothing uses it any more (put_net).
+func (w *World) unused(n *Netns) {
+	if n.kind != state.Container || n.pin != "" || len(n.procs) > 0 || n.dead {
+		return
+	}
+	// cleanup_net, net/core/net_namespace.c: its devices die, and what hangs on
+	// them elsewhere (default_device_exit_batch, net/core/dev.c).
+	n.dead = true
+	for len(n.links) > 1 {
+		n.unregister(n.links[len(n.links)-1])
+	}
+	n.setDown(n.lo)
+	n.linkGone(n.lo)
+	for _, m := range w.nodes { // tunnels that began here and were moved away (vxlan_exit_batch_net)
+		for _, l := range slices.Clone(m.links) {
+			if l.vxlan != nil && l.vxlan.ns == n && l.ns == m {
+				m.unregister(l)
+			}
+		}
+		delete(m.nsids, n)
+	}
+	w.nodes = slices.DeleteFunc(w.nodes, func(m *Netns) bool { return m == n })
+	delete(w.byName, n.name)
+}
+
+// netnsNamed finds the namespace that a command in n means: a name in the
+// machine's /run/netns, a pid, or, while the world is made, any node.
+func (n *Netns) netnsNamed(name string) (*Netns, *op.Failure) {
+	if n.w.building {
+		if m := n.w.byName[name]; m != nil {
+			return m, nil
+		}
+	}
+	if m := n.pinned(name); m != nil {
+		return m, nil
+	}
+	if pid, err := strconv.Atoi(name); err == nil {
+		for _, m := range n.w.nodes {
+			for _, p := range m.procs {
+				if p.PID == pid {
+					return m, nil
+				}
+			}
+		}
+	}
+	return nil, &op.Failure{What: op.NoNetns, Name: name, Errno: enoent}
+}
+
+// nsid is the number that n's kernel has for another namespace; it gets the
+// first free one when it is first needed (peernet2id_alloc).
+func (n *Netns) nsid(m *Netns) int {
+	if id, ok := n.nsids[m]; ok {
+		return id
+	}
+	used := map[int]bool{}
+	for _, id := range n.nsids {
+		used[id] = true
+	}
+	id := 0
+	for used[id] {
+		id++
+	}
+	n.nsids[m] = id
+	return id
+}
+
+// link returns the link of that name, or nil.
+func (n *Netns) link(name string) *Link { return n.byName[name] }
+
+// linkAt returns the link of that ifindex, or nil.
+func (n *Netns) linkAt(index int) *Link {
+	if i, ok := slices.BinarySearchFunc(n.links, index, byIndex); ok {
+		return n.links[i]
+	}
+	return nil
+}
+
+func byIndex(l *Link, index int) int { return l.index - index }
+
+// find returns the link of that name, or the failure of a tool that looks for it.
+func (n *Netns) find(name string) (*Link, *op.Failure) {
+	if l := n.byName[name]; l != nil {
+		return l, nil
+	}
+	return nil, &op.Failure{What: op.NoDevice, Name: name, Errno: enodev}
+}
+
+// fail is the kernel's refusal: an errno, and its own sentence if it has one.
+func fail(errno int, message string) *op.Failure {
+	return &op.Failure{Errno: errno, Message: message}
 }
 
 // Errors of the kernel (include/uapi/asm-generic/errno-base.h, errno.h).
@@ -60,6 +202,7 @@ const (
 	enoent        = 2
 	esrch         = 3
 	e2big         = 7
+	eagain        = 11
 	eacces        = 13
 	ebusy         = 16
 	eexist        = 17
@@ -67,6 +210,7 @@ const (
 	einval        = 22
 	enametoolong  = 36
 	eloop         = 40
+	exfull        = 54
 	eopnotsupp    = 95
 	eafnosupport  = 97
 	eaddrinuse    = 98

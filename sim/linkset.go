@@ -1,0 +1,318 @@
+package sim
+
+import (
+	"slices"
+
+	"vethlab/sim/op"
+)
+
+// LinkSet changes a link, part by part in the kernel's order (do_setlink,
+// net/core/rtnetlink.c). Like there, the parts before one that is refused stay.
+func (n *Netns) LinkSet(o op.LinkSet) *op.Failure {
+	l, f := n.find(o.Name)
+	if f != nil {
+		return f
+	}
+	// What ip(8) and brctl(8) look up before they ask the kernel.
+	var target *Netns
+	if o.Netns != "" {
+		if target, f = n.netnsNamed(o.Netns); f != nil {
+			return f
+		}
+	}
+	var master *Link
+	if o.Master != "" {
+		if master, f = n.find(o.Master); f != nil {
+			return f
+		}
+		if o.Free && l.master != nil {
+			return &op.Failure{Name: o.Name, Errno: ebusy}
+		}
+	}
+	if target != nil {
+		if f := n.w.moveLink(l, target); f != nil {
+			return f
+		}
+	}
+	if o.MAC != "" {
+		mac, f := parseMAC(o.MAC)
+		if f == nil {
+			f = l.setMAC(mac)
+		}
+		if f != nil {
+			return f
+		}
+	}
+	if o.MTU != 0 {
+		if f := l.changeMTU(o.MTU); f != nil {
+			return f
+		}
+	}
+	if o.NewName != "" {
+		if f := l.rename(o.NewName); f != nil {
+			return f
+		}
+	}
+	if master != nil || o.NoMaster {
+		if f := n.w.setMaster(l, master); f != nil {
+			return f
+		}
+	}
+	if o.Up != nil && *o.Up {
+		return l.ns.setUp(l)
+	}
+	if o.Up != nil {
+		l.ns.setDown(l)
+	}
+	return nil
+}
+
+// moveLink takes a link to another namespace (__dev_change_net_namespace,
+// net/core/dev.c): it goes down, its addresses and routes are lost, and it
+// keeps its index where that is free.
+func (w *World) moveLink(l *Link, to *Netns) *op.Failure {
+	n := l.ns
+	if l.kind == kindLoopback || l.kind == kindBridge {
+		return fail(einval, "The interface netns is immutable")
+	}
+	if n == to {
+		return nil
+	}
+	if to.byName[l.name] != nil {
+		return fail(eexist, "")
+	}
+	n.withdraw(l)
+	n.remove(l)
+	to.register(l, l.index)
+	l.numberNamespaces()
+	for _, u := range l.uppers {
+		u.numberNamespaces()
+	}
+	return nil
+}
+
+// setMAC: dev_set_mac_address and the ndo_set_mac_address of each kind.
+func (l *Link) setMAC(mac MAC) *op.Failure {
+	switch {
+	case !mac.valid():
+		return fail(eaddrnotavail, "")
+	case l.kind == kindMacvlan && mac != l.mac && l.parent != nil && l.parent.macTaken(mac):
+		return fail(eaddrinuse, "") // macvlan_set_mac_address
+	}
+	if l.bridge != nil {
+		l.bridge.macSet = true
+		if mac != l.mac {
+			l.ns.w.changeBridgeID(l, mac)
+		}
+		return nil
+	}
+	if old := l.mac; old != mac {
+		l.mac = mac
+		l.ns.macChanged(l, old)
+		if l.master != nil {
+			l.ns.w.recalculateBridgeID(l.master)
+		}
+	}
+	return nil
+}
+
+// macTaken reports whether a macvlan's parent, or another that is up on it,
+// has the address (macvlan_addr_busy).
+func (l *Link) macTaken(mac MAC) bool {
+	if l.mac == mac {
+		return true
+	}
+	return slices.ContainsFunc(l.uppers, func(u *Link) bool { return u.kind == kindMacvlan && u.up && u.mac == mac })
+}
+
+// changeMTU: dev_set_mtu_ext and the ndo_change_mtu of each kind.
+func (l *Link) changeMTU(mtu int) *op.Failure {
+	switch {
+	case mtu == l.mtu:
+		return nil
+	case l.kind == kindLoopback:
+	case mtu < minMTU:
+		return fail(einval, "mtu less than device minimum")
+	case mtu > maxMTU:
+		return fail(einval, "mtu greater than device maximum")
+	case l.kind == kindMacvlan && l.parent != nil && mtu > l.parent.mtu,
+		l.kind == kindVXLAN && l.parent != nil && l.parent.kind != kindLoopback && mtu > l.parent.mtu-vxlanHeadroom:
+		return fail(einval, "")
+	}
+	if l.bridge != nil {
+		l.bridge.mtuSet = true
+	}
+	l.setMTU(mtu)
+	return nil
+}
+
+// setMTU sets the MTU with what follows from it (NETDEV_CHANGEMTU).
+func (l *Link) setMTU(mtu int) {
+	if l.mtu == mtu {
+		return
+	}
+	l.mtu = mtu
+	if l.master != nil {
+		adjustBridgeMTU(l.master)
+	}
+	for _, u := range l.uppers {
+		if u.kind == kindMacvlan && u.mtu > mtu { // macvlan_device_event
+			u.setMTU(mtu)
+		}
+	}
+	if mtu < minMTU {
+		l.ns.inetdevDestroy(l) // too small for IP (inetdev_event)
+	}
+	l.ns.fibChanged()
+}
+
+// rename: dev_change_name. The link may be up.
+func (l *Link) rename(name string) *op.Failure {
+	n := l.ns
+	if name == l.name {
+		return nil
+	}
+	if len(name) > 15 || !validName(name) {
+		return fail(einval, "")
+	}
+	name = n.freeName(name)
+	if n.byName[name] != nil {
+		return fail(eexist, "")
+	}
+	delete(n.byName, l.name)
+	for _, a := range l.addrs { // inetdev_changename
+		if a.label == l.name {
+			a.label = name
+		} else if i := indexByte(a.label, ':'); i >= 0 {
+			a.label = cutTo15(name + a.label[i:])
+		}
+	}
+	l.name = name
+	n.byName[name] = l
+	n.fibChanged()
+	return nil
+}
+
+// validName: dev_valid_name, net/core/dev.c.
+func validName(s string) bool {
+	if s == "" || s == "." || s == ".." {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '/' || c == ':' || c == ' ' || c >= '\t' && c <= '\r':
+			return false
+		}
+	}
+	return true
+}
+
+func indexByte(s string, c byte) int { return slices.Index([]byte(s), c) }
+
+func cutTo15(s string) string { return s[:min(len(s), 15)] }
+
+// setMaster makes a link a port of a bridge, or with nil of none (do_set_master).
+func (w *World) setMaster(l, master *Link) *op.Failure {
+	if l.master != nil {
+		if l.master == master {
+			return nil
+		}
+		w.leaveBridge(l)
+	}
+	if master == nil {
+		return nil
+	}
+	if master.bridge == nil {
+		return &op.Failure{What: op.NotBridge, Name: master.name, Errno: eopnotsupp}
+	}
+	return w.joinBridge(master, l)
+}
+
+// maxPorts is how many ports a bridge can have (BR_MAX_PORTS).
+const maxPorts = 1 << 10
+
+// joinBridge: br_add_if, net/bridge/br_if.c.
+func (w *World) joinBridge(br, l *Link) *op.Failure {
+	switch {
+	case l.kind == kindLoopback || !l.mac.valid():
+		return fail(einval, "")
+	case l.bridge != nil:
+		return fail(eloop, "Can not enslave a bridge to a bridge")
+	case slices.ContainsFunc(l.uppers, func(u *Link) bool { return u.kind == kindMacvlan }):
+		return fail(ebusy, "") // its frames go to the macvlans already (netdev_rx_handler_register)
+	}
+	used := map[int]bool{}
+	for _, p := range br.bridge.ports {
+		used[p.port.no] = true
+	}
+	no := 1 // find_portno
+	for used[no] {
+		no++
+	}
+	if no >= maxPorts {
+		return fail(exfull, "")
+	}
+	l.master, l.port = br, newBridgePort()
+	l.port.no = no
+	br.bridge.ports = slices.Insert(br.bridge.ports, 0, l)
+	w.portAdded(br, l)
+	w.recalculateBridgeID(br)
+	w.selectPortState(br)
+	adjustBridgeMTU(br)
+	return nil
+}
+
+// leaveBridge: br_del_if.
+func (w *World) leaveBridge(l *Link) {
+	br := l.master
+	br.bridge.ports = slices.DeleteFunc(br.bridge.ports, func(p *Link) bool { return p == l })
+	w.portGone(br, l)
+	l.master, l.port = nil, nil
+	w.selectPortState(br)
+	w.recalculateBridgeID(br)
+	adjustBridgeMTU(br)
+}
+
+// recalculateBridgeID gives a bridge the lowest of its ports' addresses, unless
+// somebody chose one (br_stp_recalculate_bridge_id).
+func (w *World) recalculateBridgeID(br *Link) {
+	if br.bridge.macSet {
+		return
+	}
+	var lowest MAC
+	for i, p := range br.bridge.ports {
+		if i == 0 || string(p.mac[:]) < string(lowest[:]) {
+			lowest = p.mac
+		}
+	}
+	if lowest != br.mac {
+		w.changeBridgeID(br, lowest)
+	}
+}
+
+// changeBridgeID: br_stp_change_bridge_id, net/bridge/br_stp_if.c.
+func (w *World) changeBridgeID(br *Link, mac MAC) {
+	if old := br.mac; old != mac {
+		br.mac = mac
+		br.ns.macChanged(br, old)
+	}
+	w.selectPortState(br)
+}
+
+// adjustBridgeMTU follows the smallest of the ports' MTUs, unless somebody
+// chose one (br_mtu_auto_adjust).
+func adjustBridgeMTU(br *Link) {
+	if br.bridge.mtuSet {
+		return
+	}
+	mtu := 0
+	for _, p := range br.bridge.ports {
+		if mtu == 0 || p.mtu < mtu {
+			mtu = p.mtu
+		}
+	}
+	if mtu == 0 {
+		mtu = ethDataLen
+	}
+	br.setMTU(mtu)
+}
