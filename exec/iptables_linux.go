@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	gipt "github.com/coreos/go-iptables/iptables" // runs iptables and reads its errors; Apache-2.0
+	"github.com/google/nftables"                  // lists chains; Apache-2.0
 
 	"vethlab/sim/op"
 	"vethlab/sim/state"
@@ -132,7 +133,32 @@ func (in *inside) readTables(n *node) []state.Table {
 		return n.tables
 	}
 	n.tables = parseSave(out.String())
+	if in.iptables.variant == "nf_tables" {
+		markAbsent(n.tables, int(n.ns.Fd()))
+	}
 	return n.tables
+}
+
+// markAbsent marks the built-in chains that iptables-save lists although the
+// kernel has none of that name: iptables-nft makes one when a command needs it.
+func markAbsent(tables []state.Table, nsfd int) {
+	c, err := nftables.New(nftables.WithNetNSFd(nsfd))
+	if err != nil {
+		return
+	}
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	if err != nil {
+		return
+	}
+	there := map[[2]string]bool{}
+	for _, ch := range chains {
+		there[[2]string{ch.Table.Name, ch.Name}] = true
+	}
+	for _, t := range tables {
+		for i := range t.Chains {
+			t.Chains[i].Absent = !there[[2]string{t.Name, t.Chains[i].Name}]
+		}
+	}
 }
 
 // parseSave reads what `iptables-save -c` prints (iptables-save(8)).

@@ -59,7 +59,7 @@ func (w *World) natHook(v *visitor, c *chain, p *packet) bool {
 			return false
 		}
 		w.rewrote(v, p, &before, asked)
-		return true
+		return v.hook != hookOutput || w.natReroute(v, p)
 	case p.ctInfo != ctEstablished && p.ctInfo != ctEstablishedReply && ct.status&m.done() == 0:
 		if c != nil && !w.traverse(v, c, p) {
 			return false
@@ -76,11 +76,14 @@ func (w *World) natHook(v *visitor, c *chain, p *packet) bool {
 	}
 	natPacket(p, m)
 	w.rewrote(v, p, &before, asked)
-	// A new destination is another way (nf_nat_ipv4_local_fn).
-	if d := p.ctInfo.dir(); v.hook == hookOutput && ct.tuples[d].dst != ct.tuples[1-d].src {
-		return w.reroute(v, p)
-	}
-	return true
+	return v.hook != hookOutput || w.natReroute(v, p)
+}
+
+// natReroute finds a packet made here another way when it belongs to a
+// connection whose destination is translated (nf_nat_ipv4_local_fn).
+func (w *World) natReroute(v *visitor, p *packet) bool {
+	d := p.ctInfo.dir()
+	return p.ct.tuples[d].dst == p.ct.tuples[1-d].src || w.reroute(v, p)
 }
 
 // rewrote notes what NAT did to the packet, with the rule that asked for it or,

@@ -45,20 +45,24 @@ const (
 	tableMangle
 	tableNAT
 	tableFilter
+	tableSecurity
 	tableIDs
 )
 
 // tableInfo says what the tables are called and where their built-in chains
 // hook in (include/uapi/linux/netfilter_ipv4.h, enum nf_ip_hook_priorities).
-var tableInfo = [tableIDs]struct {
+var tableInfo = [tableIDs]tableFacts{
+	tableRaw:      {"raw", []hookPoint{hookPrerouting, hookOutput}, [hookPoints]int{hookPrerouting: -300, hookOutput: -300}},
+	tableMangle:   {"mangle", []hookPoint{hookPrerouting, hookInput, hookForward, hookOutput, hookPostrouting}, [hookPoints]int{-150, -150, -150, -150, -150}},
+	tableNAT:      {"nat", []hookPoint{hookPrerouting, hookInput, hookOutput, hookPostrouting}, [hookPoints]int{hookPrerouting: -100, hookInput: 100, hookOutput: -100, hookPostrouting: 100}},
+	tableFilter:   {"filter", []hookPoint{hookInput, hookForward, hookOutput}, [hookPoints]int{}},
+	tableSecurity: {"security", []hookPoint{hookInput, hookForward, hookOutput}, [hookPoints]int{hookInput: 50, hookForward: 50, hookOutput: 50}},
+}
+
+type tableFacts struct {
 	name     string
-	hooks    []hookPoint
+	hooks    []hookPoint // of its built-in chains
 	priority [hookPoints]int
-}{
-	tableRaw:    {"raw", []hookPoint{hookPrerouting, hookOutput}, [hookPoints]int{hookPrerouting: -300, hookOutput: -300}},
-	tableMangle: {"mangle", []hookPoint{hookPrerouting, hookInput, hookForward, hookOutput, hookPostrouting}, [hookPoints]int{-150, -150, -150, -150, -150}},
-	tableNAT:    {"nat", []hookPoint{hookPrerouting, hookInput, hookOutput, hookPostrouting}, [hookPoints]int{hookPrerouting: -100, hookInput: 100, hookOutput: -100, hookPostrouting: 100}},
-	tableFilter: {"filter", []hookPoint{hookInput, hookForward, hookOutput}, [hookPoints]int{}},
 }
 
 const (

@@ -97,7 +97,7 @@ func (w *World) masquerade(v *visitor, c *chain, number int, r *nfRule, given *r
 	if p.ct.tuples[original].src == 0 {
 		return targetAccept // a client that has no address yet (DHCP)
 	}
-	ip := selectAddr(v.out, p.route.nextHop(p.dst))
+	ip := v.out.selectAddr(p.route.nextHop(p.dst), scopeUniverse)
 	if ip == 0 {
 		return w.noAddress(c, number, r, p)
 	}
