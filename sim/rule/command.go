@@ -34,7 +34,7 @@ type Command struct {
 }
 
 // Verb is what a Command does.
-type Verb uint16
+type Verb uint32
 
 // The verbs (enum of CMD_ in iptables/xshared.h): -I, -D with a rule or a number,
 // -R, -A, -L, -F, -Z, -N, -X, -P, -E, -S, -Z with a number, -C.
