@@ -16,18 +16,18 @@ import (
 	"vethlab/sim/state"
 )
 
-// listeners returns the sockets of the node that wait for others, named by
-// their inodes.
-func (n *node) listeners(names map[string]string) (ls []state.Listener) {
+// listeners returns the sockets of the node that wait for others; owners holds
+// the command lines of its servers by their sockets' inodes.
+func (n *node) listeners(owners map[string][]string) (ls []state.Listener) {
 	if c, err := mnl.Dial(unix.NETLINK_SOCK_DIAG, &mnl.Config{NetNS: int(n.ns.Fd())}); err == nil {
-		ls, err = diagListeners(c, names)
+		ls, err = diagListeners(c, owners)
 		c.Close()
 		if err == nil {
 			return ls
 		}
 	}
 	_ = n.enter(func() error { // a node that is going has none
-		ls = procListeners(names)
+		ls = procListeners(owners)
 		return nil
 	})
 	return ls
@@ -36,7 +36,7 @@ func (n *node) listeners(names map[string]string) (ls []state.Listener) {
 // diagListeners asks the kernel for them (sock_diag(7)). It looks only where
 // such sockets are, while to print /proc/net/tcp it walks through the machine's
 // whole table of connections, bucket by bucket.
-func diagListeners(c *mnl.Conn, names map[string]string) (ls []state.Listener, err error) {
+func diagListeners(c *mnl.Conn, owners map[string][]string) (ls []state.Listener, err error) {
 	const (
 		byFamily       = 20 // SOCK_DIAG_BY_FAMILY
 		onlyV6         = 11 // INET_DIAG_SKV6ONLY
@@ -75,13 +75,32 @@ func diagListeners(c *mnl.Conn, names map[string]string) (ls []state.Listener, e
 				continue
 			}
 			inode := binary.NativeEndian.Uint32(m.Data[68:])
-			l := state.Listener{Proto: q.name, Addr: addr, Port: binary.BigEndian.Uint16(m.Data[4:]), Process: names[strconv.Itoa(int(inode))]}
-			if !slices.Contains(ls, l) {
-				ls = append(ls, l)
-			}
+			l := state.Listener{Proto: q.name, Addr: addr, Port: binary.BigEndian.Uint16(m.Data[4:])}
+			ls = addListener(ls, l, owners[strconv.Itoa(int(inode))])
 		}
 	}
 	return ls, nil
+}
+
+// nameServers tells what the node's name servers answer for.
+func (in *inside) nameServers(n *node, ls []state.Listener) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for i := range ls {
+		for _, p := range in.procs {
+			if p.node != n.name || p.argv[0] != "dnsmasq" || ls[i].Process != p.argv[0] {
+				continue
+			}
+			var names []string
+			for _, arg := range p.argv[1:] { // --address=/NAME/ADDRESS
+				if w := strings.Split(arg, "/"); len(w) == 3 {
+					names = append(names, strings.ToLower(strings.TrimSuffix(w[1], "."))+"="+w[2])
+				}
+			}
+			slices.Sort(names)
+			ls[i].Names = strings.Join(names, ",")
+		}
+	}
 }
 
 // hasByte reports whether an attribute of that type is there and not 0.
@@ -100,7 +119,7 @@ func hasByte(attrs []byte, kind uint16) bool {
 
 // procListeners reads /proc/net/tcp, udp, tcp6 and udp6 (proc_net(5)) of the
 // calling thread's namespace.
-func procListeners(names map[string]string) (ls []state.Listener) {
+func procListeners(owners map[string][]string) (ls []state.Listener) {
 	for _, file := range []string{"tcp", "udp", "tcp6", "udp6"} {
 		f, err := os.Open("/proc/thread-self/net/" + file)
 		if err != nil {
@@ -121,10 +140,8 @@ func procListeners(names map[string]string) (ls []state.Listener) {
 			if !ok || err != nil {
 				continue
 			}
-			l := state.Listener{Proto: proto, Addr: addr, Port: uint16(p), Process: names[w[9]]}
-			if !slices.Contains(ls, l) {
-				ls = append(ls, l)
-			}
+			l := state.Listener{Proto: proto, Addr: addr, Port: uint16(p)}
+			ls = addListener(ls, l, owners[w[9]])
 		}
 		f.Close()
 	}
@@ -148,4 +165,23 @@ func procAddr(hexWords string) (netip.Addr, bool) {
 	}
 	addr = addr.Unmap()
 	return addr, addr.Is4()
+}
+
+// addListener adds l, whose owner's command line is argv, unless it is there.
+func addListener(ls []state.Listener, l state.Listener, argv []string) []state.Listener {
+	if slices.ContainsFunc(ls, func(m state.Listener) bool { return m.Proto == l.Proto && m.Addr == l.Addr && m.Port == l.Port }) {
+		return ls
+	}
+	if len(argv) > 0 {
+		l.Process = argv[0]
+	}
+	var served []string
+	for _, a := range argv {
+		// --address=/NAME/ADDRESS, as op.DNSServe writes it
+		if f := strings.Split(a, "/"); f[0] == "--address=" && len(f) == 3 {
+			served = append(served, f[1]+"="+f[2])
+		}
+	}
+	l.Names = strings.Join(served, ",")
+	return append(ls, l)
 }

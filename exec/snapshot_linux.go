@@ -52,6 +52,7 @@ func (in *inside) fresh(n *node) *state.Node {
 		copied := *last
 		st = &copied
 		st.Listeners = n.listeners(in.processNames(n))
+	in.nameServers(n, st.Listeners)
 	default:
 		return last
 	}
@@ -130,6 +131,7 @@ func (in *inside) readNode(n *node) *state.Node {
 		st.IptablesVariant = in.iptables.variant
 	}
 	st.Listeners = n.listeners(in.processNames(n))
+	in.nameServers(n, st.Listeners)
 	return st
 }
 
@@ -203,6 +205,8 @@ func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*nod
 		if peer != nil {
 			s.PeerNode, s.PeerName = peer.name, peer.linkName(a.ParentIndex)
 		}
+	case *netlink.Bridge:
+		s.Ageing = ageing(l)
 	case *netlink.Macvlan:
 		s.Parent = names[a.ParentIndex]
 	case *netlink.Vxlan:
@@ -286,11 +290,11 @@ func readSysctls(st *state.Node) map[string]string {
 }
 
 // processNames returns, by inode, the sockets of the node's background
-// processes with the names of their owners.
-func (in *inside) processNames(n *node) map[string]string {
+// processes with the command lines of their owners.
+func (in *inside) processNames(n *node) map[string][]string {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	names := map[string]string{}
+	names := map[string][]string{}
 	for pid, p := range in.procs {
 		if p.node != n.name {
 			continue
@@ -303,7 +307,7 @@ func (in *inside) processNames(n *node) map[string]string {
 		for _, fd := range fds {
 			to, err := os.Readlink(dir + fd.Name())
 			if inode, ok := strings.CutPrefix(to, "socket:["); err == nil && ok {
-				names[strings.TrimSuffix(inode, "]")] = p.argv[0]
+				names[strings.TrimSuffix(inode, "]")] = p.argv
 			}
 		}
 	}
