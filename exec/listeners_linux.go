@@ -82,27 +82,6 @@ func diagListeners(c *mnl.Conn, owners map[string][]string) (ls []state.Listener
 	return ls, nil
 }
 
-// nameServers tells what the node's name servers answer for.
-func (in *inside) nameServers(n *node, ls []state.Listener) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	for i := range ls {
-		for _, p := range in.procs {
-			if p.node != n.name || p.argv[0] != "dnsmasq" || ls[i].Process != p.argv[0] {
-				continue
-			}
-			var names []string
-			for _, arg := range p.argv[1:] { // --address=/NAME/ADDRESS
-				if w := strings.Split(arg, "/"); len(w) == 3 {
-					names = append(names, strings.ToLower(strings.TrimSuffix(w[1], "."))+"="+w[2])
-				}
-			}
-			slices.Sort(names)
-			ls[i].Names = strings.Join(names, ",")
-		}
-	}
-}
-
 // hasByte reports whether an attribute of that type is there and not 0.
 func hasByte(attrs []byte, kind uint16) bool {
 	d, err := mnl.NewAttributeDecoder(attrs)

@@ -52,8 +52,7 @@ func (in *inside) fresh(n *node) *state.Node {
 		copied := *last
 		st = &copied
 		st.Listeners = n.listeners(in.processNames(n))
-	in.nameServers(n, st.Listeners)
-	default:
+		default:
 		return last
 	}
 	n.mu.Lock()
@@ -131,7 +130,6 @@ func (in *inside) readNode(n *node) *state.Node {
 		st.IptablesVariant = in.iptables.variant
 	}
 	st.Listeners = n.listeners(in.processNames(n))
-	in.nameServers(n, st.Listeners)
 	return st
 }
 

@@ -230,10 +230,26 @@ func (l *lookup) woken() {
 // SetResolver sets whom the node's programs ask for names.
 func (n *Netns) SetResolver(r Resolver) { n.resolver = r }
 
-// served are the names that a socket's server answers for.
-func (s *Socket) served() map[string]netip.Addr {
+// served are the names that a socket's server answers for, as a snapshot has them.
+func (s *Socket) served() string {
 	if s.dns == nil {
-		return nil
+		return ""
 	}
-	return maps.Clone(s.dns.names)
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(s.dns.names)) {
+		names = append(names, name+"="+s.dns.names[name].String())
+	}
+	return strings.Join(names, ",")
+}
+
+// servedNames reads what served writes.
+func servedNames(text string) map[string]netip.Addr {
+	names := map[string]netip.Addr{}
+	for kv := range strings.SplitSeq(text, ",") {
+		name, addr, _ := strings.Cut(kv, "=")
+		if a, err := netip.ParseAddr(addr); err == nil {
+			names[name] = a
+		}
+	}
+	return names
 }

@@ -297,7 +297,7 @@ func (n *Netns) restoreListeners(ls []state.Listener) {
 		case l.Process == "python3" && l.Proto == "tcp":
 			n.startHTTP(ip, l.Port, "python3", "-m", "http.server", strconv.Itoa(int(l.Port)))
 		case l.Process == "dnsmasq" && l.Proto == "udp":
-			n.startDNS(ip, l.Port, l.Names, "dnsmasq")
+			n.startDNS(ip, l.Port, servedNames(l.Names), "dnsmasq")
 		default:
 			n.startSink(l, ip)
 		}

@@ -241,8 +241,9 @@ type Listener struct {
 	Addr    netip.Addr `json:"addr"`  // 0.0.0.0 listens on every address
 	Port    uint16     `json:"port"`
 	Process string     `json:"process,omitempty"`
-	// Names are those a name server answers for, where its command line tells.
-	Names map[string]netip.Addr `json:"names,omitempty"`
+	// Names are those a name server answers for, where its command line tells:
+	// NAME=ADDRESS, with commas between.
+	Names string `json:"names,omitempty"`
 }
 
 // Node returns the node of that name, or nil.
