@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"vethlab/sim/agree"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
 )
@@ -32,13 +34,15 @@ type Forecast struct {
 	Missing string
 	// State holds, once the step was run, where the lab then differed from what
 	// the model expected.
-	State []state.Difference
+	State []agree.Difference
 }
 
 // Foreseen is a command that the model ran.
 type Foreseen struct {
 	Ran
 	Missing string // a listing that the model does not know: "not simulated: …"
+	// Differences holds, once the step was run, what the command came to otherwise.
+	Differences []agree.Difference
 }
 
 // thinking is how long a lesson waits for the model, which needs some
@@ -92,7 +96,7 @@ func (m Modeller) play(ctx context.Context, snap *state.Snapshot, lines []Line, 
 		for i := range out.Traces {
 			out.Traces[i].ID = "model-" + out.Traces[i].ID // the lab counts its own from 1, too
 		}
-		f.Ran = append(f.Ran, Foreseen{Ran{l, out}, missing})
+		f.Ran = append(f.Ran, Foreseen{Ran: Ran{l, out}, Missing: missing})
 	}
 	after, err := lab.Snapshot(ctx)
 	if err != nil {
@@ -185,13 +189,41 @@ func (m Modeller) ForeseeStep(ctx context.Context, b Backend, s *Step) *Forecast
 	return &f
 }
 
-// Compared returns f with where the lab, after the step, differs from what was
-// foreseen.
-func (f *Forecast) Compared(after *state.Snapshot) *Forecast {
-	if f == nil || f.Snapshot == nil || after == nil {
-		return f
+// Compared returns f with where the step, once it was run, came otherwise than
+// foreseen. It is nil where f is.
+func (f *Forecast) Compared(out *StepOutcome) *Forecast {
+	if f == nil {
+		return nil
 	}
 	g := *f // f was told already, and may be read meanwhile
-	g.State = state.Diff(f.Snapshot.Canonical(), after.Canonical())
+	g.Ran = slices.Clone(f.Ran)
+	c := agree.New()
+	for i := range min(len(g.Ran), len(out.Ran)) {
+		r := &g.Ran[i]
+		if r.Missing == "" {
+			r.Differences = out.Ran[i].Outcome.Compare(c, r.Line, r.Outcome)
+		}
+	}
+	if f.Snapshot != nil && out.Snapshot != nil {
+		g.State = c.State(out.Snapshot, f.Snapshot)
+	}
 	return &g
+}
+
+// Differences lists all that the step came to otherwise.
+func (f *Forecast) Differences() (all []agree.Difference) {
+	for _, r := range f.Ran {
+		all = append(all, r.Differences...)
+	}
+	return append(all, f.State...)
+}
+
+// Compare holds what a line came to on the kernel and in the model against
+// each other; see package agree for what counts.
+func (o Outcome) Compare(c *agree.Comparison, l Line, model Outcome) []agree.Difference {
+	return c.Command(l.Node, l.Text, o.forAgree(), model.forAgree())
+}
+
+func (o Outcome) forAgree() agree.Outcome {
+	return agree.Outcome{Status: o.Status, Stdout: o.Stdout, Stderr: o.Stderr, Traces: o.Traces}
 }

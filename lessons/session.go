@@ -509,7 +509,7 @@ func (s *Session) runStep(ctx context.Context, i int, tell func(Update)) error {
 			s.look(ctx, tell) // RunStep will meet the same error
 		},
 	})
-	forecast = forecast.Compared(out.Snapshot)
+	forecast = forecast.Compared(&out)
 	s.mu.Lock()
 	t := Taken{ID: step.ID, State: StepDone, Ran: out.Ran, Check: out.Checks, Guess: s.guesses[step.ID], Answer: out.Answer, Observed: out.Observed, Explained: out.Explained, Forecast: forecast}
 	s.mu.Unlock()

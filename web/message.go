@@ -113,6 +113,10 @@ type Command struct {
 	Traces []trace.Trace `json:"traces,omitempty"` // journeys of the packets it sent
 	// Missing, in a Forecast, is a listing that the model does not know.
 	Missing string `json:"missing,omitempty"`
+	// Differs, in the Forecast of a step that was run, names in what the command
+	// came otherwise: status, stdout, stderr, journey. Where it does not name
+	// journeys, they are the same as far as the kernel tells.
+	Differs []string `json:"differs,omitempty"`
 }
 
 // Step is a step of the lesson that was run.
@@ -149,16 +153,17 @@ type Forecast struct {
 	// Answer and Observed answer the step's question as the model sees it.
 	Answer   string `json:"answer,omitempty"`
 	Observed string `json:"observed,omitempty"`
-	// Differences are the places where the lab, after the step, was not as the
-	// model expected. Journeys, statuses and texts are for the page to compare.
+	// Differences are what the lab, after the step, held otherwise than the model
+	// expected; of a command see Command.Differs.
 	Differences []Difference `json:"differences,omitempty"`
 }
 
-// Difference is a place in the lab's state.
+// Difference is something in the lab's state, as sim/agree writes it down.
 type Difference struct {
-	Path   string `json:"path"`   // host.links.veth0.up
-	Model  string `json:"model"`  // empty: not there
-	Kernel string `json:"kernel"` // empty: not there
+	What   string `json:"what"`            // rule, route, conntrack, …
+	Model  string `json:"model"`           // empty: the model has nothing like it
+	Kernel string `json:"kernel"`          // empty: the kernel has nothing like it
+	Known  string `json:"known,omitempty"` // the cause, when it is a known defect
 }
 
 // Check is one thing a step promised.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -240,10 +241,15 @@ func forecast(step string, f *lessons.Forecast) *Forecast {
 	for i, r := range f.Ran {
 		c := commandRan(&lessons.CommandRan{Step: step, Index: i, Ran: r.Ran})
 		c.Missing = r.Missing
+		for _, d := range r.Differences {
+			if !slices.Contains(c.Differs, d.What) {
+				c.Differs = append(c.Differs, d.What)
+			}
+		}
 		w.Commands = append(w.Commands, c)
 	}
 	for _, d := range f.State {
-		w.Differences = append(w.Differences, Difference{d.Path, d.A, d.B})
+		w.Differences = append(w.Differences, Difference{d.What, d.Model, d.Kernel, d.Known})
 	}
 	return w
 }

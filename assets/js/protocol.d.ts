@@ -78,7 +78,7 @@ export type Lab = {
 export type Begin = { step?: string; index: number; total: number; node: string; text: string };
 export type Command = {
   step?: string; index: number; node: string; text: string; status: number;
-  stdout?: string; stderr?: string; ops?: string[]; traces?: Trace[]; missing?: string;
+  stdout?: string; stderr?: string; ops?: string[]; traces?: Trace[]; missing?: string; differs?: string[];
 };
 export type Check = { ok: boolean; text: string; got?: string };
 export type StepRun = {
@@ -87,7 +87,7 @@ export type StepRun = {
 };
 export type Forecast = {
   step: string; commands: Command[] | null; missing?: string; answer?: string; observed?: string;
-  differences?: { path: string; model: string; kernel: string }[];
+  differences?: { what: string; model: string; kernel: string; known?: string }[];
 };
 export type ServerError = { code: string; text: string; do?: string };
 export type Message = {

@@ -32,10 +32,16 @@ test('every word the page asks for exists', () => {
 });
 
 test('every way a journey can end has words', () => {
-  const packet = readFileSync(new URL('../../sim/trace/packet.go', import.meta.url), 'utf8');
-  const codes = [...packet.matchAll(/^\s+Code\w+\s+= "([\w-]+)"/gm)].map((m) => m[1]);
-  assert.ok(codes.length >= 17, `found only ${codes.length}`);
-  for (const c of codes) assert.ok(`code.${c}` in dictionaries.en || `note.${c}` in dictionaries.en, c);
+  const read = (file) => readFileSync(new URL(`../../sim/trace/${file}`, import.meta.url), 'utf8');
+  const [ends0, others] = read('packet.go').split('// Codes of Step.Code');
+  const codes = (text) => Object.fromEntries([...text.matchAll(/^\s+(Code\w+)\s+= "([\w-]+)"/gm)].map((m) => [m[1], m[2]]));
+  const [ofEnds, ofSteps] = [codes(ends0), codes(others)];
+  assert.ok(Object.keys(ofEnds).length >= 27 && Object.keys(ofSteps).length >= 2, 'found too few');
+  for (const c of Object.values(ofEnds)) assert.ok(`code.${c}` in dictionaries.en, c);
+  for (const c of Object.values(ofSteps)) assert.ok(`note.${c}` in dictionaries.en, c);
+  const notes = [.../func StepNote[^]*?\n}/.exec(read('reason.go'))[0].matchAll(/Code\w+/g)].map((m) => ofEnds[m[0]] ?? ofSteps[m[0]]);
+  assert.ok(notes.length >= 10, `found only ${notes.length}`);
+  for (const c of notes) assert.ok(`note.${c}` in dictionaries.en, c);
   const trace = readFileSync(new URL('../../sim/trace/trace.go', import.meta.url), 'utf8');
   const ends = [...trace.matchAll(/Disposition = "([\w-]+)"/g)].map((m) => m[1]);
   assert.ok(ends.length >= 14, `found only ${ends.length}`);

@@ -79,6 +79,7 @@ test('where the model goes on alone, the kernel’s packet stays at its end', ()
     t.hops.at(-1).steps.push({ ...h, point: 'tx', dev: 'eth0', rule: 0, verdict: undefined });
     t.disposition = 'delivered';
   });
+  for (const c of run.forecast.commands) c.differs = ['journey'];
   const s0 = say(reduce({ ...begin(), lesson: { ...lesson, steps: [step('forwarding')] } }, { type: 'view', index: 0 }), { type: 'step', step: run });
   const list = currentColumns(s0);
   const s = reduce(s0, { type: 'beat', beat: list.length - 1 });

@@ -74,7 +74,7 @@ func TestShellBoth(t *testing.T) {
 	if status != 3 || errs != "" {
 		t.Errorf("two unlike: status %d, %q", status, errs)
 	}
-	for _, want := range []string{"≠ status\n    simulated  1\n    kernel     0\n", "≠ journey ICMP echo request", "≠ state host.sysctls.net.ipv4.ip_forward\n    simulated  1\n    kernel     –\n", "differ in 4 places."} {
+	for _, want := range []string{"≠ status\n    kernel  0\n    model   1\n", "≠ journey\n", "≠ sysctl, afterwards\n    kernel  –\n    model   host sysctl net.ipv4.ip_forward=1\n", "differ in "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -87,16 +87,16 @@ func TestShellBothJSON(t *testing.T) {
 	status, out, _ := shellOn(t, on, "host# ping -c1 10.0.0.1\n", "--backend", "both", "--json")
 	var events []string
 	for line := range strings.Lines(out) {
-		var e struct{ Event, Backend, Kind, Sim, Kernel string }
+		var e struct{ Event, Backend, What, Model, Kernel string }
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
-		if e.Event == "difference" && e.Sim == e.Kernel {
+		if e.Event == "difference" && e.Model == e.Kernel {
 			t.Errorf("no difference: %s", line)
 		}
-		events = append(events, strings.TrimSpace(e.Event+" "+e.Backend+e.Kind))
+		events = append(events, strings.TrimSpace(e.Event+" "+e.Backend+e.What))
 	}
-	want := []string{"command sim", "command kernel", "trace kernel", "difference status", "difference stderr", "difference journey", "difference state", "state sim", "state kernel"}
+	want := []string{"command sim", "command kernel", "trace kernel", "difference status", "difference stdout", "difference stderr", "difference journey", "difference sysctl", "state sim", "state kernel"}
 	if status != 3 || !slices.Equal(events, want) {
 		t.Errorf("status %d, events %q, want %q", status, events, want)
 	}
@@ -150,7 +150,7 @@ func TestLessonForetold(t *testing.T) {
 			}
 			return (&labtest.Labs{}).Open(ctx, w)
 		},
-		"Not as the model had said:\n≠ status\n    simulated  1\n    kernel     0": func(ctx context.Context, s *state.Snapshot) (lessons.Backend, error) {
+		"Not as the model had said:\n    ≠ status\n        kernel  0\n        model   1": func(ctx context.Context, s *state.Snapshot) (lessons.Backend, error) {
 			b, err := (&labtest.Labs{}).Open(ctx, op.World{Nodes: []op.NodeSpec{{Name: "client"}}})
 			return contrary{b}, err
 		},

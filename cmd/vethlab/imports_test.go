@@ -22,7 +22,7 @@ const (
 var arrows = map[string][]string{
 	"cmd":         {"web", "lessons", "sim", "sim/tools", "sim/agree", "sim/cmdline", "sim/op", "sim/state", "sim/trace", "exec", "assets"},
 	"web":         {"lessons", "assets", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
-	"lessons":     {"sim/cmdline", "sim/op", "sim/state", "sim/trace"},
+	"lessons":     {"sim/agree", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"sim":         {"sim/rule", "sim/op", "sim/state", "sim/trace"},
 	"sim/rule":    {},
 	"sim/agree":   {"sim/op", "sim/state", "sim/trace"},

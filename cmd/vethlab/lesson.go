@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"vethlab/lessons"
+	"vethlab/sim/agree"
 	"vethlab/sim/state"
 )
 
@@ -198,6 +199,7 @@ func (c *lessonCmd) play(l *lessons.Lesson, backend string) int {
 	defer all.Close()
 	c.title(l)
 	failed, right, differences := 0, 0, 0
+	compared := agree.New()
 	last := make([]*state.Snapshot, len(all))
 	for i := range l.Steps {
 		s := &l.Steps[i]
@@ -218,7 +220,7 @@ func (c *lessonCmd) play(l *lessons.Lesson, backend string) int {
 			if c.json || judge || !out.OK() {
 				c.result(side.backend, &out)
 			}
-			c.foretold(s, forecast.Compared(out.Snapshot), &out)
+			c.foretold(s, forecast.Compared(&out))
 			held = held && out.OK()
 			outs[k], last[k] = out, out.Snapshot
 		}
@@ -228,7 +230,7 @@ func (c *lessonCmd) play(l *lessons.Lesson, backend string) int {
 			failed++
 		}
 		if len(all) == 2 {
-			differences += c.stepDiffers(s, &outs[0], &outs[1])
+			differences += c.stepDiffers(compared, &outs[0], &outs[1])
 		}
 	}
 	for k, side := range all {
@@ -254,12 +256,13 @@ func (c *lessonCmd) play(l *lessons.Lesson, backend string) int {
 }
 
 // stepDiffers prints where a step came to something else on the two backends.
-func (c *lessonCmd) stepDiffers(s *lessons.Step, sim, kernel *lessons.StepOutcome) (n int) {
+func (c *lessonCmd) stepDiffers(with *agree.Comparison, sim, kernel *lessons.StepOutcome) (n int) {
+	w := &indenter{c.stdout, true}
 	for i := range min(len(sim.Ran), len(kernel.Ran)) {
-		l := kernel.Ran[i].Line
-		n += c.differ(s.ID, l, compareRan(l, sim.Ran[i].Outcome, kernel.Ran[i].Outcome))
+		k := kernel.Ran[i]
+		n += c.differ(w, kernel.Step.ID, k.Compare(with, k.Line, sim.Ran[i].Outcome))
 	}
-	n += c.differ(s.ID, lessons.Line{}, compareState(sim.Snapshot, kernel.Snapshot))
+	n += c.differ(w, kernel.Step.ID, with.State(kernel.Snapshot, sim.Snapshot))
 	if n > 0 && !c.json {
 		fmt.Fprintln(c.stdout)
 	}
@@ -267,44 +270,31 @@ func (c *lessonCmd) stepDiffers(s *lessons.Step, sim, kernel *lessons.StepOutcom
 }
 
 type forecastEvent struct {
-	Event       string            `json:"event"` // forecast
-	Step        string            `json:"step"`
-	Missing     string            `json:"missing,omitempty"` // why the model did not go through all of the step
-	Answer      string            `json:"answer,omitempty"`
-	Differences []differenceEvent `json:"differences"`
+	Event       string             `json:"event"` // forecast
+	Step        string             `json:"step"`
+	Missing     string             `json:"missing,omitempty"` // why the model did not go through all of the step
+	Answer      string             `json:"answer,omitempty"`
+	Differences []agree.Difference `json:"differences"`
 }
 
 // foretold says whether the step came as the model had said.
-func (c *lessonCmd) foretold(s *lessons.Step, f *lessons.Forecast, out *lessons.StepOutcome) {
+func (c *lessonCmd) foretold(s *lessons.Step, f *lessons.Forecast) {
 	if f == nil {
 		return
 	}
-	e := forecastEvent{Event: "forecast", Step: s.ID, Missing: f.Missing, Answer: f.Answer, Differences: []differenceEvent{}}
-	add := func(l lessons.Line, ds []difference) {
-		for _, d := range ds {
-			e.Differences = append(e.Differences, differenceEvent{"difference", s.ID, l.Node, l.Text, d.Kind, d.Path, d.Sim, d.Kernel})
-		}
-	}
-	for i, r := range f.Ran {
-		if i < len(out.Ran) && r.Missing == "" {
-			add(r.Line, compareRan(r.Line, r.Outcome, out.Ran[i].Outcome))
-		}
-	}
-	for _, d := range f.State {
-		add(lessons.Line{}, []difference{{"state", d.Path, d.A, d.B}})
+	ds := f.Differences()
+	if c.json {
+		c.event(forecastEvent{"forecast", s.ID, f.Missing, f.Answer, append([]agree.Difference{}, ds...)})
+		return
 	}
 	switch {
-	case c.json:
-		c.event(e)
 	case f.Missing != "":
 		fmt.Fprintf(c.stdout, "  %s\n\n", c.paint(dim, "No forecast: "+f.Missing))
-	case len(e.Differences) == 0:
+	case len(ds) == 0:
 		fmt.Fprintf(c.stdout, "  %s\n\n", c.paint(dim, "As the model had said."))
 	default:
 		fmt.Fprintf(c.stdout, "  %s\n", c.paint(red, "Not as the model had said:"))
-		for _, d := range e.Differences {
-			c.differ("", lessons.Line{}, []difference{{d.Kind, d.Path, d.Sim, d.Kernel}})
-		}
+		c.differ(&indenter{c.stdout, true}, s.ID, ds)
 		fmt.Fprintln(c.stdout)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"vethlab/lessons"
+	"vethlab/sim/agree"
 	"vethlab/sim/state"
 )
 
@@ -70,7 +71,8 @@ type shellCmd struct {
 	terminal bool // a person types
 
 	sides sides
-	found int // differences
+	held  *agree.Comparison // of the two sides
+	found int               // differences
 }
 
 func (c *shellCmd) run(args []string) int {
@@ -132,6 +134,7 @@ func (c *shellCmd) run(args []string) int {
 		return c.fail(1, "%v", err)
 	}
 	defer c.sides.Close()
+	c.held = agree.New()
 	if prompt {
 		stop() // from here on, Ctrl-C stops a command, not us
 		return c.prompt(w.Nodes[0].Name)
@@ -181,7 +184,7 @@ func (c *shellCmd) line(ctx context.Context, l lessons.Line) error {
 		outs[i] = out
 	}
 	if len(outs) == 2 {
-		c.found += c.differ("", l, compareRan(l, outs[0], outs[1]))
+		c.found += c.differ(c.stdout, "", outs[1].Compare(c.held, l, outs[0]))
 	}
 	return nil
 }
@@ -200,7 +203,7 @@ func (c *shellCmd) end(ctx context.Context) error {
 		snaps[i] = snap
 	}
 	if len(snaps) == 2 {
-		c.found += c.differ("", lessons.Line{}, compareState(snaps[0], snaps[1]))
+		c.found += c.differ(c.stdout, "", c.held.State(snaps[1], snaps[0]))
 		if !c.json {
 			c.verdict(c.found)
 		}

@@ -9,6 +9,9 @@
 // kernel picks at random (ip_local_port_range, from 32768) equals any other.
 // A point where nothing was decided, and that only one side reports, is no
 // difference: the kernel does not report every such point.
+//
+// Whether a command came otherwise than foreseen is the server's word
+// (Command.differs, by package agree); here it is found where.
 
 import { beats, byRule, endpoint, first, isHook, reason, routeWord, ruleWord } from './journey.js';
 import { translate } from './i18n.js';
@@ -141,12 +144,11 @@ const incidental = (t) => first(t)?.proto === 'arp' || t.summary === 'TCP ACK';
 
 /**
  * @typedef {object} Disagreement
- * @property {'end' | 'point' | 'model' | 'kernel' | 'status' | 'state'} kind
+ * @property {'end' | 'point' | 'model' | 'kernel' | 'status' | 'printed' | 'journey' | 'state'} kind
  * @property {Trace} [kernel]
  * @property {Trace} [model]
  * @property {Column} [column]
  * @property {Command} [command]   as the kernel ran it
- * @property {string} [path]
  * @property {string} [expected]
  * @property {string} [found]
  */
@@ -165,7 +167,10 @@ export function disagreements(run) {
   for (const m of forecast.commands ?? []) {
     const k = run.commands?.find((c) => c.index === m.index);
     if (!k || m.missing) continue;
-    if (k.status !== m.status) out.push({ kind: 'status', command: k, expected: String(m.status), found: String(k.status) });
+    if (m.differs?.includes('status')) out.push({ kind: 'status', command: k, expected: String(m.status), found: String(k.status) });
+    else if (m.differs?.some((d) => d === 'stdout' || d === 'stderr')) out.push({ kind: 'printed', command: k });
+    if (!m.differs?.includes('journey')) continue;
+    const before = out.length;
     for (const t of k.traces ?? []) {
       const twin = pairs.get(t.id);
       if (!twin) {
@@ -177,8 +182,9 @@ export function disagreements(run) {
       else if (column) out.push({ kind: 'point', kernel: t, model: twin, column });
     }
     for (const t of m.traces ?? []) if (!pairs.has(t.id) && !incidental(t)) out.push({ kind: 'model', model: t });
+    if (out.length === before) out.push({ kind: 'journey', command: k });
   }
-  for (const d of forecast.differences ?? []) out.push({ kind: 'state', path: d.path, expected: d.model, found: d.kernel });
+  for (const d of forecast.differences ?? []) out.push({ kind: 'state', expected: d.model, found: d.kernel });
   return out;
 }
 
@@ -191,7 +197,9 @@ export function words(d, lang) {
   const packet = packetName(d.kernel ?? d.model);
   switch (d.kind) {
     case 'status': return translate(lang, 'differ.status', { command: d.command?.text, expected: d.expected, found: d.found });
-    case 'state': return translate(lang, 'differ.state', { path: d.path, expected: d.expected || '–', found: d.found || '–' });
+    case 'printed': return translate(lang, 'differ.printed', { command: d.command?.text });
+    case 'journey': return translate(lang, 'differ.journey', { command: d.command?.text });
+    case 'state': return translate(lang, d.expected && d.found ? 'differ.state' : d.found ? 'differ.more' : 'differ.less', { expected: d.expected, found: d.found });
     case 'kernel': return translate(lang, 'differ.kernel', { packet });
     case 'model': return translate(lang, 'differ.model', { packet });
     case 'end': return translate(lang, 'differ.end', { packet, expected: d.model && reason(d.model, lang), found: d.kernel && reason(d.kernel, lang) });
@@ -242,9 +250,9 @@ export function said(b, differs, lang) {
 
 /**
  * How far two journeys agree: at how many of the points that both speak of.
- * @param {Column[]} columns @param {Trace} kernel @param {Trace} model
+ * @param {Column[]} columns
  */
-export function agreement(columns, kernel, model) {
+export function agreement(columns) {
   const spoken = columns.filter((c) => (c.kernel && c.model) || c.differs.length);
-  return { same: spoken.filter((c) => !c.differs.length).length, total: spoken.length, end: !endsDiffer(kernel, model) };
+  return { same: spoken.filter((c) => !c.differs.length).length, total: spoken.length };
 }

@@ -2,7 +2,7 @@
 
 import { deal, palette } from './addresses.js';
 import { beats, highlights, tracesOf } from './journey.js';
-import { align, simulated, twins } from './compare.js';
+import { align, endsDiffer, simulated, twins } from './compare.js';
 
 /**
  * @import { Lang, Lesson, LessonCard, LessonStep, Snapshot, Hello, Lab, StepRun, Command, Packet, Trace, Begin, ServerError, Message, Forecast } from '../protocol'
@@ -421,8 +421,27 @@ export function currentColumns(s) {
   const known = aligned.get(list) ?? new WeakMap();
   aligned.set(list, known);
   let columns = known.get(model);
-  if (!columns) known.set(model, (columns = simulated(trace) ? align(none, list).map((c) => ({ ...c, differs: [] })) : model.length ? align(list, model) : list.map((b) => ({ index: b.index, kernel: b, model: null, differs: [] }))));
+  if (!columns) {
+    const alone = simulated(trace) || !model.length;
+    columns = align(simulated(trace) ? none : list, simulated(trace) ? list : model);
+    // what the comparison of the whole command lets pass is not marked here
+    if (alone || !otherwise(s)) columns = columns.map((c) => ({ ...c, differs: [] }));
+    known.set(model, columns);
+  }
   return columns;
+}
+
+/** Whether the server found the journeys of the command on the stage other than foreseen. @param {State} s */
+function otherwise(s) {
+  const twin = currentTwin(s);
+  const command = currentForecast(s)?.commands?.find((c) => twin && c.traces?.includes(twin));
+  return Boolean(command?.differs?.includes('journey'));
+}
+
+/** Whether the journey on the stage ended otherwise than foreseen. @param {State} s */
+export function currentEndsDiffer(s) {
+  const [trace, twin] = [currentTrace(s), currentTwin(s)];
+  return Boolean(trace && twin && otherwise(s) && endsDiffer(trace, twin));
 }
 
 /**

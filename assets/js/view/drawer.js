@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
 import { agreement } from '../model/compare.js';
-import { currentColumns, currentForecast, currentTrace, currentTwin, shownMode, shownNode, tabs } from '../model/state.js';
+import { currentColumns, currentEndsDiffer, currentForecast, currentTrace, currentTwin, shownMode, shownNode, tabs } from '../model/state.js';
 import { usePage } from './context.js';
 import { Journey } from './journey.js';
 import { Conntrack, Interfaces, Iptables, Layers, Neighbours, Packets, World } from './tables.js';
@@ -44,7 +44,8 @@ function Agreement() {
   if (mode === 'sim') return trace ? html`<p class="agree sim">${t('sim.before')}</p>` : null;
   const twin = currentTwin(s);
   if (!trace || !twin) return null;
-  const { same, total, end } = agreement(currentColumns(s), trace, twin);
+  const { same, total } = agreement(currentColumns(s));
+  const end = !currentEndsDiffer(s);
   return same === total && end ? html`<p class="agree yes">${t('agree.yes', { n: total })} <span aria-hidden="true">✓</span></p>`
     : html`<p class="agree no"><b aria-hidden="true">≠</b> ${same === total ? t('agree.end') : t('agree.no', { n: total - same, total })}</p>`;
 }

@@ -2,9 +2,9 @@
 
 import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
 import { changed, duration, endpoint, first, head, outcome, reason, proof, signs, sinceStart, slowdown, span } from '../model/journey.js';
-import { endsDiffer, said, simulated } from '../model/compare.js';
+import { said, simulated } from '../model/compare.js';
 import { short } from '../model/addresses.js';
-import { beatsOf, currentBeats, currentColumns, currentForecast, currentRun, currentTrace, currentTwin, shownMode, stepTraces } from '../model/state.js';
+import { beatsOf, currentBeats, currentColumns, currentEndsDiffer, currentForecast, currentRun, currentTrace, currentTwin, shownMode, stepTraces } from '../model/state.js';
 import { usePage } from './context.js';
 import { Address, Coloured, Kbd } from './text.js';
 
@@ -109,7 +109,7 @@ function Table({ columns }) {
 function Row({ side, columns, trace, other, shape }) {
   const { s, t } = usePage();
   const sim = side === 'model';
-  const ends = Boolean(other && endsDiffer(trace, other));
+  const ends = Boolean(other) && currentEndsDiffer(s);
   return html`<tr class=${sim ? 'sim' : ''}>
     <th scope="row">${t(sim ? 'mode.sim' : 'mode.kernel')}<span>${t(sim ? (s.hello?.backend === 'sim' ? 'journey.model' : 'journey.before') : 'journey.captured')}</span></th>
     ${columns.map((k) => {
