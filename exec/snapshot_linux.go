@@ -52,7 +52,7 @@ func (in *inside) fresh(n *node) *state.Node {
 		copied := *last
 		st = &copied
 		st.Listeners = n.listeners(in.processNames(n))
-		default:
+	default:
 		return last
 	}
 	n.mu.Lock()
