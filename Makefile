@@ -57,10 +57,16 @@ build: go ## build ./vethlab, one static binary
 test: needs needs-agree needs-test $(NODE) lint types unit go-root go-user go-race browser ## everything that must hold before a change goes in
 
 .PHONY: lint
-lint: format ## gofmt, go vet, staticcheck
+lint: format portable ## gofmt, go vet, staticcheck, builds for other systems
 	$(STEP) "go vet" go vet ./...
 	$(STEP) "go vet, not on Linux" env GOOS=darwin go vet ./...
 	$(STEP) staticcheck go run $(STATICCHECK) ./...
+
+# The simulator and the lessons need no Linux; later they are to run in a browser.
+.PHONY: portable
+portable:
+	$(STEP) "go build, macOS" env GOOS=darwin go build ./sim/... ./lessons/...
+	$(STEP) "go build, WebAssembly" env GOOS=js GOARCH=wasm go build ./sim/... ./lessons/...
 
 .PHONY: format
 format:
@@ -91,7 +97,7 @@ go-user:
 # for the race detector in the programs that run inside it.
 .PHONY: go-race
 go-race:
-	$(STEP) "go test, race detector" env CGO_ENABLED=1 $(TEST) -race -exec $(CURDIR)/.ci/as-nobody ./web/... ./lessons/... ./exec ./exec/capture
+	$(STEP) "go test, race detector" env CGO_ENABLED=1 $(TEST) -race -exec $(CURDIR)/.ci/as-nobody ./web/... ./lessons/... ./sim/tools ./exec ./exec/capture
 
 .PHONY: browser
 browser: $(NODE)

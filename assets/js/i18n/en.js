@@ -413,6 +413,7 @@ export default {
   'disposition.too-big': 'It is too big for the way out.',
   'disposition.no-carrier': 'The way out is down.',
   'disposition.looped': 'It went in a circle.',
+  'disposition.unbridged': 'A bridge or a tunnel would not send it on.',
   'disposition.unclaimed': 'Nobody here wanted it.',
   'disposition.vanished': 'It was not seen again.',
   'lab.sim': (a) => `simulated · lab ${a.id} · ${a.nodes} ${a.nodes === 1 ? 'namespace' : 'namespaces'}`,

@@ -413,6 +413,7 @@ export default {
   'disposition.too-big': '对出口来说太大。',
   'disposition.no-carrier': '出口不通。',
   'disposition.looped': '它在兜圈子。',
+  'disposition.unbridged': '网桥或隧道没有把它送出去。',
   'disposition.unclaimed': '这里没有人要它。',
   'disposition.vanished': '之后再也没有看到它。',
   'lab.sim': (a) => `模拟 · 实验环境 ${a.id} · ${a.nodes} 个命名空间`,

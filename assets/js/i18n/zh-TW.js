@@ -413,6 +413,7 @@ export default {
   'disposition.too-big': '對出口來說太大。',
   'disposition.no-carrier': '出口不通。',
   'disposition.looped': '它在繞圈子。',
+  'disposition.unbridged': '橋接器或通道沒有把它送出去。',
   'disposition.unclaimed': '這裡沒有人要它。',
   'disposition.vanished': '之後再也沒有看到它。',
   'lab.sim': (a) => `模擬 · 實驗環境 ${a.id} · ${a.nodes} 個命名空間`,
