@@ -337,12 +337,29 @@ func (r *Renderer) end(t *trace.Trace) string {
 		return s + unexplained
 	}
 	s += " " + t.Code
-	for _, k := range slices.Sorted(maps.Keys(t.Args)) {
-		if k != "node" && k != "text" && k != "point" {
-			s += " " + k + "=" + t.Args[k]
-		}
+	for _, k := range blanks[t.Code] {
+		s += " " + k + "=" + t.Args[k]
 	}
 	return s
+}
+
+// blanks are what the codes of a journey's end tell beside the node (see the
+// constants of package trace); a rule's text is compared with the rules.
+var blanks = map[string][]string{
+	trace.CodeRefused:         {"port"},
+	trace.CodeRuleDrop:        {"table", "chain", "rule"},
+	trace.CodeRuleReject:      {"table", "chain", "rule"},
+	trace.CodePolicyDrop:      {"table", "chain"},
+	trace.CodeForwardingOff:   {"dst"},
+	trace.CodeNoRoute:         {"dst"},
+	trace.CodeNoWayBack:       {"dst"},
+	trace.CodeMartianSource:   {"src", "dev"},
+	trace.CodeMartianDest:     {"dst", "dev"},
+	trace.CodeLoopbackReroute: {"src", "dev"},
+	trace.CodeReversePath:     {"src", "dev"},
+	trace.CodeNoNeighbour:     {"ip", "dev"},
+	trace.CodeTooBig:          {"dev", "mtu"},
+	trace.CodeNoCarrier:       {"dev"},
 }
 
 // Switches tells which nodes of a world are only wiring: nobody captures there.
