@@ -25,6 +25,7 @@ func (s *Snapshot) Canonical() *Snapshot {
 			l.Index, l.PeerIndex, l.PeerNsid, l.MAC, l.Qdisc = 0, 0, nil, "", ""
 			// The operational state lags behind the carrier (linkwatch, up to a second).
 			l.State = ""
+			l.RX, l.TX = Count{}, Count{}
 			if l.Port != nil {
 				p := *l.Port
 				p.No = 0

@@ -85,6 +85,11 @@ type Link struct {
 	// other end is in (ip-netns(8)); nil when it is this one, or not known.
 	PeerNsid *int   `json:"peerNsid,omitempty"`
 	Parent   string `json:"parent,omitempty"` // macvlan, vxlan: the device beneath
+	// ParentNode is where the parent is, when the link was moved away from it.
+	ParentNode string `json:"parentNode,omitempty"`
+
+	RX Count `json:"rx,omitzero"` // what it received and sent since it was made
+	TX Count `json:"tx,omitzero"`
 
 	Addrs []Addr      `json:"addrs,omitempty"`
 	Port  *BridgePort `json:"port,omitempty"` // when it has a master that is a bridge
@@ -92,6 +97,12 @@ type Link struct {
 	// second; nil means 30000, the kernel's own.
 	Ageing *int   `json:"ageing,omitempty"`
 	VXLAN  *VXLAN `json:"vxlan,omitempty"` // when Type is vxlan
+}
+
+// Count counts frames, and their bytes without the checksum.
+type Count struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 // BridgePort holds a bridge port's flags (`bridge -d link`).
@@ -111,6 +122,7 @@ type VXLAN struct {
 	Local    string `json:"local,omitempty"`
 	Remote   string `json:"remote,omitempty"`
 	Learning bool   `json:"learning"`
+	Node     string `json:"node,omitempty"` // whose addresses and routes the tunnel uses, when the device was moved away
 }
 
 // Addr is an IPv4 address on a link.
@@ -181,6 +193,9 @@ type FDB struct {
 	Local  bool   `json:"local,omitempty"`  // the port's own address ("permanent")
 	Static bool   `json:"static,omitempty"` // put there by hand
 	Dst    string `json:"dst,omitempty"`    // vxlan: the remote tunnel end
+	// Age is how many seconds ago it was last seen to send; 0 where the kernel
+	// was not asked.
+	Age float64 `json:"age,omitempty"`
 }
 
 // Table is an iptables table.

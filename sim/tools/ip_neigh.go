@@ -144,14 +144,19 @@ func (i *iproute) neighModify(mode sim.Mode) {
 	}
 	r.Dev, r.IP, r.State = i.device(dev).Name, dst.addr, nudName(state)
 	i.request(func(k *sim.Netns) *op.Failure {
-		n, ok := any(k).(interface {
-			NeighChange(sim.NeighRequest) *op.Failure
-		})
-		if !ok {
-			notSimulated("ip neigh add")
-		}
-		return n.NeighChange(r)
+		return neighChange(k, r)
 	})
+}
+
+// neighChange makes a NeighRequest.
+func neighChange(k *sim.Netns, r sim.NeighRequest) *op.Failure {
+	n, ok := any(k).(interface {
+		NeighChange(sim.NeighRequest) *op.Failure
+	})
+	if !ok {
+		notSimulated("neighbours put in by hand")
+	}
+	return n.NeighChange(r)
 }
 
 // neighList is ip neigh show and flush (do_show_or_flush).
@@ -242,13 +247,7 @@ func (i *iproute) neighList(flush bool) {
 	if flush {
 		for _, n := range chosen {
 			i.request(func(k *sim.Netns) *op.Failure {
-				c, ok := any(k).(interface {
-					NeighChange(sim.NeighRequest) *op.Failure
-				})
-				if !ok {
-					notSimulated("ip neigh flush")
-				}
-				f := c.NeighChange(sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: n.IP, State: n.State})
+				f := neighChange(k, sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: n.IP, State: n.State})
 				if f != nil && f.Errno == enoent {
 					return nil
 				}

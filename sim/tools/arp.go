@@ -1,0 +1,207 @@
+package tools
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"vethlab/sim"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// arp(8), net-tools 2.10.
+
+func init() { programs["arp"] = arp }
+
+func arp(c *call) op.Result {
+	mode, verbose, takeFrom, dev := "", false, false, ""
+	w := words{rest: c.argv[1:]}
+	for w.more() && strings.HasPrefix(w.peek(), "-") {
+		o := w.take()
+		switch o {
+		case "--version", "-V":
+			c.out.WriteString("net-tools 2.10\n")
+			return c.done(0)
+		case "--numeric":
+			continue
+		}
+		for k, letter := range o[1:] {
+			switch letter {
+			case 'a':
+				mode = "all"
+			case 'e', 'n':
+			case 'v':
+				verbose = true
+			case 'd':
+				mode = "delete"
+			case 's':
+				mode = "set"
+			case 'D':
+				takeFrom = true
+			case 'i':
+				if dev = o[k+2:]; dev == "" && w.more() {
+					dev = w.take()
+				}
+			case 'f', 'H', 't', 'A':
+				notSimulated("arp -%c", letter)
+			default:
+				fail(3, "arp: invalid option -- '%c'\nUsage: arp …; see arp(8)", letter)
+			}
+			if letter == 'i' {
+				break
+			}
+		}
+	}
+	switch mode {
+	case "delete":
+		return c.arpDelete(w, dev)
+	case "set":
+		return c.arpSet(w, dev, takeFrom)
+	}
+	only := ""
+	if w.more() {
+		only = w.take()
+		a, ok := host(only)
+		if !ok {
+			fail(255, "%s", unknownHost(only))
+		}
+		only = a.String()
+	}
+	var all, shown []state.Neigh
+	for _, n := range c.state().Neighs {
+		if n.State == "NOARP" {
+			continue
+		}
+		all = append(all, n)
+		if (only == "" || n.IP.String() == only) && (dev == "" || n.Dev == dev) {
+			shown = append(shown, n)
+		}
+	}
+	if mode == "" && len(shown) > 0 {
+		c.out.WriteString("Address                  HWtype  HWaddress           Flags Mask            Iface\n")
+	}
+	for _, n := range shown {
+		known := n.MAC != "" && n.State != "FAILED" && n.State != "INCOMPLETE"
+		if mode == "all" {
+			fmt.Fprintf(&c.out, "? (%s) at ", n.IP)
+			if known {
+				fmt.Fprintf(&c.out, "%s [ether] %s", n.MAC, orElse(n.State == "PERMANENT", "PERM ", ""))
+			} else {
+				c.out.WriteString("<incomplete> ")
+			}
+			fmt.Fprintf(&c.out, "on %s\n", n.Dev)
+			continue
+		}
+		if known {
+			fmt.Fprintf(&c.out, "%-23.23s  %-8s%-20s%-6s%-15s %s\n", n.IP, "ether", n.MAC, orElse(n.State == "PERMANENT", "CM", "C"), "", n.Dev)
+		} else {
+			fmt.Fprintf(&c.out, "%-23.23s  %-8s%-20s%-6s%-15s %s\n", n.IP, "", "(incomplete)", "", "", n.Dev)
+		}
+	}
+	if verbose {
+		fmt.Fprintf(&c.out, "Entries: %d\tSkipped: %d\tFound: %d\n", len(all), len(all)-len(shown), len(shown))
+	}
+	if len(shown) == 0 {
+		switch {
+		case only != "" && mode == "":
+			fmt.Fprintf(&c.out, "%s (%s) -- no entry\n", w.last(c.argv), only)
+		case only != "" || dev != "":
+			fmt.Fprintf(&c.out, "arp: in %d entries no match found.\n", len(all))
+		}
+	}
+	return c.done(0)
+}
+
+// last is the last word of a command line.
+func (words) last(argv []string) string { return argv[len(argv)-1] }
+
+func (c *call) arpDelete(w words, dev string) op.Result {
+	if !w.more() {
+		fail(255, "arp: need host name")
+	}
+	name := w.take()
+	a, ok := host(name)
+	if !ok {
+		fail(255, "%s", unknownHost(name))
+	}
+	for _, n := range c.state().Neighs {
+		if n.IP == a && (dev == "" || n.Dev == dev) && n.State != "FAILED" {
+			if f := c.ask(c.node, func(k *sim.Netns) *op.Failure {
+				return neighChange(k, sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: a})
+			}); f == nil {
+				return c.done(0)
+			}
+		}
+	}
+	fmt.Fprintf(&c.out, "No ARP entry for %s\n", name)
+	return c.done(255)
+}
+
+func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
+	if !w.more() {
+		fail(255, "arp: need host name")
+	}
+	name := w.take()
+	a, ok := host(name)
+	if !ok {
+		fail(255, "%s", unknownHost(name))
+	}
+	if !w.more() {
+		fail(255, "arp: need hardware address")
+	}
+	text := w.take()
+	if takeFrom {
+		l := c.state().Link(text)
+		if l == nil {
+			fail(255, "arp: cant get HW-Address for `%s': No such device.", text)
+		}
+		text = l.MAC
+	}
+	mac, err := net.ParseMAC(etherAddr(text))
+	if err != nil {
+		fail(255, "arp: invalid hardware address")
+	}
+	r := sim.NeighRequest{Mode: sim.Replace, IP: a, State: "PERMANENT", Dev: dev}
+	m := sim.MAC(mac)
+	r.MAC = &m
+	for w.more() {
+		switch word := w.take(); word {
+		case "temp":
+			r.State = "STALE"
+		case "pub", "netmask", "trail", "priv", "dontpub", "auto", "only":
+			notSimulated("arp -s … %s", word)
+		case "dev":
+			if w.more() {
+				r.Dev = w.take()
+			}
+		default:
+			fail(3, "Usage: arp …; see arp(8)")
+		}
+	}
+	if r.Dev == "" {
+		// The device a packet to it would leave by (arp_req_set, net/ipv4/arp.c).
+		var answer sim.RouteAnswer
+		f := c.ask(c.node, func(k *sim.Netns) (f *op.Failure) {
+			q, ok := any(k).(interface {
+				RouteGet(sim.RouteQuery) (sim.RouteAnswer, *op.Failure)
+			})
+			if !ok {
+				notSimulated("arp -s without -i")
+			}
+			answer, f = q.RouteGet(sim.RouteQuery{Dst: a})
+			return f
+		})
+		if f != nil {
+			fail(255, "SIOCSARP: %s", errnoText(f))
+		}
+		r.Dev = answer.Dev
+	}
+	if c.state().Link(r.Dev) == nil {
+		fail(255, "SIOCSARP: No such device")
+	}
+	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return neighChange(k, r) }); f != nil {
+		fail(255, "SIOCSARP: %s", errnoText(f))
+	}
+	return c.done(0)
+}
