@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/bits"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -316,6 +317,9 @@ func (n *Netns) addrTypeIn(ip IP, table int, dev *Link) rtType {
 	}
 	return rtnUnicast
 }
+
+// prefix is the row's destination.
+func (r *fibRow) prefix() netip.Prefix { return netip.PrefixFrom(r.dst.Addr(), r.bits) }
 
 // String writes the row as `ip route` prints it.
 func (r *fibRow) String() string {

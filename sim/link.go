@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"vethlab/sim/op"
+	"vethlab/sim/state"
 )
 
 // Link is a network device (struct net_device).
@@ -31,6 +32,7 @@ type Link struct {
 	arp   neighConf // net.ipv4.neigh.NAME
 
 	peer   *Link       // veth: the other end; nil when it is in no node
+	far    *state.Link // veth without a peer: what a snapshot told of it
 	parent *Link       // macvlan, vxlan: the device beneath
 	uppers []*Link     // macvlans on it, and vxlans bound to it
 	master *Link       // the bridge it is a port of

@@ -15,6 +15,7 @@ type Netns struct {
 	name    string
 	kind    state.Kind
 	machine string // for a container: the machine it lives in; else its own name
+	variant string // in which form iptables keeps its rules: state.Node.IptablesVariant
 	pin     string // the file of its machine's /run/netns that pins it; "": none
 	inode   uint64
 	dead    bool // the kernel has taken it away
@@ -29,7 +30,7 @@ type Netns struct {
 	dflt     devConf // net.ipv4.conf.default
 	sys      netConf // the other settings
 	fib      fib
-	inet  inetState // what IPv4 remembers beside its tables
+	inet     inetState // what IPv4 remembers beside its tables
 	nf       netfilter
 	ct       conntrack
 	socks    sockets
@@ -46,7 +47,7 @@ func (n *Netns) Name() string { return n.name }
 // down (copy_net_ns, net/core/net_namespace.c).
 func (w *World) addNode(name string, kind state.Kind, machine string) *Netns {
 	w.inode++
-	n := &Netns{w: w, name: name, kind: kind, machine: machine, inode: w.inode, nextIf: 1,
+	n := &Netns{w: w, name: name, kind: kind, machine: machine, inode: w.inode, nextIf: 1, variant: "nf_tables",
 		byName: map[string]*Link{}, nsids: map[*Netns]int{}}
 	if kind != state.Container {
 		n.machine = name

@@ -274,18 +274,9 @@ func (n *Netns) confSetting(dev, name string) (setting, bool) {
 	if i < 0 {
 		return setting{}, false
 	}
-	var c *devConf
-	var l *Link
-	switch dev {
-	case "all":
-		c = &n.conf
-	case "default":
-		c = &n.dflt
-	default:
-		if l = n.byName[dev]; l == nil || l.mtu < minMTU {
-			return setting{}, false
-		}
-		c = &l.conf
+	c := n.confOf(dev)
+	if l := n.byName[dev]; c == nil || l != nil && l.mtu < minMTU {
+		return setting{}, false
 	}
 	if name == "forwarding" {
 		return n.forwarding(c), true
