@@ -670,3 +670,6 @@ func named(verb, chain string) []string {
 	}
 	return []string{verb, chain}
 }
+
+// Now is the time in the world, in nanoseconds since 1970.
+func (n *Netns) Now() int64 { return n.w.now }
