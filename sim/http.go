@@ -19,7 +19,7 @@ import (
 // stand for no measurement: they only put the segments in the order in which a
 // real server's go out.
 const (
-	httpThink = 60 * time.Microsecond
+	httpThink = 600 * time.Microsecond
 	httpClose = 200 * time.Microsecond
 	httpWait  = 5 * time.Second // for a request's header
 )
@@ -214,7 +214,7 @@ func (n *Netns) Fetch(o HTTPOptions) *Fetcher {
 	}
 	f.meter(false)
 	if o.Timeout > 0 {
-		f.Process.After(o.Timeout, f.timeout)
+		f.Process.After(o.Timeout+wakeTime, f.timeout)
 	}
 	f.tick()
 	if ip, ok := inetAton(f.host); ok {
@@ -232,6 +232,7 @@ func (n *Netns) Fetch(o HTTPOptions) *Fetcher {
 		if ip == 0 {
 			text := "Could not resolve host: " + f.host
 			f.note(text)
+			f.note(text) // Curl_resolver_is_resolved and its caller both say so
 			f.end(6, text)
 			return
 		}
@@ -517,7 +518,7 @@ func (f *Fetcher) meter(last bool) {
 	if estimate > 0 {
 		left = estimate - us/1000000
 	}
-	fmt.Fprintf(&f.Err, "\r%3d %s  %3d %s  %3d %s  %s %s %s %s %s %s", percent, max5(int64(total)), percent, max5(int64(f.body)), 0, max5(0),
+	fmt.Fprintf(&f.Err, "\r%3d %s  %3d %s  %3d %s  %s  %s %s %s %s %s", percent, max5(int64(total)), percent, max5(int64(f.body)), 0, max5(0),
 		max5(average), max5(0), clock(estimate), clock(us/1000000), clock(left), max5(current))
 }
 

@@ -182,7 +182,7 @@ type visit struct {
 func (j *journey) trace() trace.Trace {
 	visits := j.visits()
 	kept, also := prune(visits, j.branches)
-	t := trace.Trace{ID: strconv.FormatUint(j.id, 10), Reply: j.reply, Start: j.steps[0].at, Also: also}
+	t := trace.Trace{ID: strconv.FormatUint(j.id, 10), Reply: j.reply, Start: j.seen(), Also: also}
 	if j.flow != nil {
 		t.Flow = j.flow.id
 	}
@@ -212,6 +212,16 @@ func (j *journey) trace() trace.Trace {
 	}
 	t.Reason = trace.Reason(t.Code, t.Args)
 	return t
+}
+
+// seen is when a packet socket would first have seen the packet.
+func (j *journey) seen() int64 {
+	for i := range j.steps {
+		if s := &j.steps[i]; s.point == trace.TX || s.point == trace.RX {
+			return s.at
+		}
+	}
+	return j.steps[0].at
 }
 
 // visits sorts the steps by node and copy. A copy's first steps belong to the
@@ -262,7 +272,7 @@ func (v *visit) passedOn() bool {
 }
 
 func (s *step) public(start int64) trace.Step {
-	t := trace.Step{Point: s.point, Table: s.table, Chain: s.chain, Rule: int(s.rule), Verdict: s.verdict, At: s.at - start,
+	t := trace.Step{Point: s.point, Table: s.table, Chain: s.chain, Rule: int(s.rule), Verdict: s.verdict, At: max(0, s.at-start),
 		Timed: s.point == trace.RX || s.point == trace.TX, Before: s.before.public(), After: s.after.public(), Evidence: trace.Simulated}
 	if s.dev != nil {
 		t.Dev = s.dev.name

@@ -378,9 +378,9 @@ func (l *Link) onlink(a, b IP) bool {
 // primary address in one network with dst, else its first, else one of another
 // link (inet_select_addr, net/ipv4/devinet.c).
 func (l *Link) selectAddr(dst IP, scope uint8) IP {
-	localnet := scopeLink
+	localnet := scopeHost
 	if l.ns.conf.routeLocalnet|l.conf.routeLocalnet != 0 {
-		localnet = scopeHost
+		localnet = scopeLink
 	}
 	var ip IP
 	for _, a := range l.addrs {
