@@ -39,6 +39,16 @@ func (w *World) Request(ctx context.Context, node string, fn func(*Netns) *op.Fa
 	return res, ctx.Err()
 }
 
+// State is what the node holds.
+func (n *Netns) State() state.Node { return n.snapshot() }
+
+// NsidOf is the number by which the node's kernel knows another's namespace;
+// ok is false when it never had to do with it.
+func (n *Netns) NsidOf(node string) (id int, ok bool) {
+	id, ok = n.nsids[n.w.byName[node]]
+	return id, ok
+}
+
 // Mode says what a request does with what is there: the NLM_F_ flags of its
 // message (netlink(7)).
 type Mode uint8

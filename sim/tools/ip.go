@@ -282,11 +282,11 @@ func (i *iproute) usage(object ...string) {
 	fail(255, "Usage: ip%s …; see %s(8)", what, page)
 }
 
-// verb takes the command's name and finds which of names it is short for; no
-// word at all is the first. A name that begins with "=" may not be shortened.
+// verb takes the command's name and finds which of names it is short for; ""
+// is no word at all. A name that begins with "=" may not be shortened.
 func (i *iproute) verb(object string, names ...string) string {
 	if !i.more() {
-		return names[0]
+		return ""
 	}
 	word := i.take()
 	for _, n := range names {

@@ -14,7 +14,7 @@ import (
 
 // ip address, and the listings of ip link (ip/ipaddress.c).
 func (i *iproute) doAddr() {
-	switch verb := i.verb("address", "", "add", "change", "=chg", "replace", "delete", "list", "show", "lst", "flush", "save", "showdump", "restore", "help"); verb {
+	switch verb := i.verb("address", "add", "change", "=chg", "replace", "delete", "list", "show", "lst", "flush", "save", "showdump", "restore", "help"); verb {
 	case "add":
 		i.addrModify(sim.Add)
 	case "change", "chg":
@@ -232,7 +232,7 @@ func (i *iproute) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
 		mdown := i.nameAndLink("%-16s ", l)
 		i.cstr(operColor(l.State), "operstate", "%-14s ", l.State)
 		if f.family == "link" {
-			i.cstr(yellow, "address", "%s ", l.MAC)
+			i.cstr(yellow, "address", "%s ", macText(l))
 			i.linkFlags(l, mdown)
 			i.text("\n")
 		}
@@ -257,7 +257,7 @@ func (i *iproute) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
 		i.nl()
 		loop := l.Type == "loopback"
 		i.str("link_type", "    link/%s ", orElse(loop, "loopback", "ether"))
-		i.cstr(yellow, "address", "%s", l.MAC)
+		i.cstr(yellow, "address", "%s", macText(l))
 		i.text(" brd ")
 		i.cstr(yellow, "broadcast", "%s", orElse(loop, "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"))
 	}
@@ -269,6 +269,9 @@ func (i *iproute) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
 	}
 	i.text("\n")
 }
+
+// macText is a link's address; that of the loopback device is all zeros.
+func macText(l *state.Link) string { return orDefault(l.MAC, "00:00:00:00:00:00") }
 
 // qdisc is the link's queueing discipline; where it is not known, that of a
 // link that was never up, if it is down.
@@ -810,15 +813,7 @@ func (i *iproute) addrModify(mode sim.Mode) {
 		i.do(i.node, o)
 		return
 	}
-	i.request(func(k *sim.Netns) *op.Failure {
-		n, ok := any(k).(interface {
-			AddrChange(sim.AddrRequest) *op.Failure
-		})
-		if !ok {
-			notSimulated("this form of ip address")
-		}
-		return n.AddrChange(r)
-	})
+	i.request(func(k *sim.Netns) *op.Failure { return k.AddrChange(r) })
 }
 
 // addrFlush is ip address flush (ipaddr_flush): each address that the filter

@@ -14,7 +14,7 @@ import (
 // ip link: do_iplink and iplink_parse (ip/iplink.c), and of each type the
 // options that its own file reads. Listings are ip_addr.go's.
 func (i *iproute) doLink() {
-	switch i.verb("link", "=", "add", "set", "change", "replace", "delete", "show", "lst", "list", "xstats", "afstats", "property", "help") {
+	switch i.verb("link", "add", "set", "change", "replace", "delete", "show", "lst", "list", "xstats", "afstats", "property", "help") {
 	case "add":
 		i.linkAdd("add")
 	case "replace":
@@ -375,7 +375,6 @@ func (i *iproute) linkAdd(verb string) {
 		}
 		o.Name = i.freeName(node, a.kind, skip)
 	}
-	before := i.links(node)
 	r := i.apply(node, o)
 	if r.Failure != nil && a.netns == "" {
 		i.answer(o, r.Failure)
@@ -420,7 +419,6 @@ func (i *iproute) linkAdd(verb string) {
 	if a.master != "" {
 		undo(i.apply(at, op.LinkSet{Name: made, Master: a.master}).Failure)
 	}
-	_ = before
 }
 
 // otherKind ends ip for a type whose words the model does not know, or that
@@ -735,22 +733,15 @@ func (i *iproute) linkDelete() {
 	i.do(i.node, op.LinkDel{Name: i.device(a.dev).Name})
 }
 
-// links counts a node's links.
-func (i *iproute) links(node string) int {
-	if n := i.other(node); n != nil {
-		return len(n.Links)
-	}
-	return 0
-}
-
 // other returns another node's state, or nil.
-func (c *call) other(node string) (n *state.Node) {
+func (c *call) other(node string) (found *state.Node) {
 	c.locked(func() {
-		if s, err := c.lab.world.Snapshot(c.ctx); err == nil {
-			n = s.Node(node)
+		if n := c.lab.world.Node(node); n != nil {
+			s := n.State()
+			found = &s
 		}
 	})
-	return n
+	return found
 }
 
 // nodeOf is the node that a name or a pid stands for, as netnsArg gave it.

@@ -11,7 +11,7 @@ import (
 
 // ip neighbour (ip/ipneigh.c).
 func (i *iproute) doNeigh() {
-	switch i.verb("neigh", "", "add", "change", "=chg", "replace", "delete", "get", "show", "lst", "list", "flush", "help") {
+	switch i.verb("neigh", "add", "change", "=chg", "replace", "delete", "get", "show", "lst", "list", "flush", "help") {
 	case "add":
 		i.neighModify(sim.Add)
 	case "change", "chg":

@@ -15,7 +15,7 @@ func (i *iproute) doNetns() {
 			fail(255, `Invalid netns name "%s"`, n)
 		}
 	}
-	switch verb := i.verb("netns", "", "list", "show", "lst", "list-id", "help", "add", "set", "delete", "identify", "pids", "exec", "monitor", "attach"); verb {
+	switch verb := i.verb("netns", "list", "show", "lst", "list-id", "help", "add", "set", "delete", "identify", "pids", "exec", "monitor", "attach"); verb {
 	case "", "list", "show", "lst":
 		i.netnsList()
 	case "add":
@@ -75,9 +75,8 @@ func (i *iproute) netnsList() {
 // it had to do with it.
 func (c *call) nsid(node string) (id int, ok bool) {
 	c.locked(func() {
-		n := c.lab.world.Node(c.node)
-		if k, has := any(n).(interface{ NsidOf(string) (int, bool) }); has && n != nil {
-			id, ok = k.NsidOf(node)
+		if n := c.lab.world.Node(c.node); n != nil {
+			id, ok = n.NsidOf(node)
 		}
 	})
 	return id, ok
@@ -174,9 +173,10 @@ func (i *iproute) netnsPids() {
 // pids are the processes that run in a node.
 func (c *call) pids(node string) (pids []int) {
 	c.locked(func() {
-		n := c.lab.world.Node(node)
-		if k, has := any(n).(interface{ Pids() []int }); has && n != nil {
-			pids = k.Pids()
+		if n := c.lab.world.Node(node); n != nil {
+			for _, p := range n.Processes() {
+				pids = append(pids, p.PID)
+			}
 		}
 	})
 	return pids

@@ -11,7 +11,7 @@ import (
 
 // ip route (ip/iproute.c).
 func (i *iproute) doRoute() {
-	switch verb := i.verb("route", "", "add", "change", "=chg", "replace", "prepend", "append", "test", "delete", "list", "show", "lst", "get", "flush",
+	switch verb := i.verb("route", "add", "change", "=chg", "replace", "prepend", "append", "test", "delete", "list", "show", "lst", "get", "flush",
 		"save", "restore", "showdump", "help"); verb {
 	case "add":
 		i.routeModify(sim.Add)
@@ -233,15 +233,7 @@ words:
 	if del {
 		r.Type, r.Scope, r.Proto = orElse(kind == 0, "", r.Type), orElse(scope == 255, "", r.Scope), orElse(proto == 0, "", r.Proto)
 	}
-	i.request(func(k *sim.Netns) *op.Failure {
-		n, ok := any(k).(interface {
-			RouteChange(sim.RouteRequest) *op.Failure
-		})
-		if !ok {
-			notSimulated("this form of ip route")
-		}
-		return n.RouteChange(r)
-	})
+	i.request(func(k *sim.Netns) *op.Failure { return k.RouteChange(r) })
 }
 
 // metricValue reads the value of a path's metric, which the model does not use.
@@ -522,16 +514,7 @@ func (i *iproute) deleteRow(r state.Route) {
 	src, _ := netip.ParseAddr(r.Src)
 	q := sim.RouteRequest{Mode: sim.Delete, Table: r.Table, Type: r.Type, Scope: r.Scope, Proto: r.Proto, Dst: r.Dst, TOS: uint8(r.TOS),
 		Via: via, Dev: r.Dev, Src: src, Metric: r.Metric}
-	f := i.ask(i.node, func(k *sim.Netns) *op.Failure {
-		n, ok := any(k).(interface {
-			RouteChange(sim.RouteRequest) *op.Failure
-		})
-		if !ok {
-			notSimulated("ip route flush")
-		}
-		return n.RouteChange(q)
-	})
-	i.answer(op.RouteAdd{}, f)
+	i.request(func(k *sim.Netns) *op.Failure { return k.RouteChange(q) })
 }
 
 // routeRow prints a row of a table (print_route).

@@ -13,7 +13,7 @@ import (
 
 // ip rule (ip/iprule.c).
 func (i *iproute) doRule() {
-	switch verb := i.verb("rule", "", "list", "lst", "show", "save", "restore", "add", "delete", "flush", "help"); verb {
+	switch verb := i.verb("rule", "list", "lst", "show", "save", "restore", "add", "delete", "flush", "help"); verb {
 	case "", "list", "lst", "show":
 		i.ruleList(false)
 	case "flush":
@@ -166,15 +166,7 @@ func (i *iproute) ruleModify(add bool) {
 	case "local", "broadcast", "anycast", "multicast", "throw", "nat", "xresolve":
 		notSimulated("ip rule … %s", r.Action)
 	}
-	i.request(func(k *sim.Netns) *op.Failure {
-		n, ok := any(k).(interface {
-			PolicyChange(sim.PolicyRequest) *op.Failure
-		})
-		if !ok {
-			notSimulated("ip rule add")
-		}
-		return n.PolicyChange(r)
-	})
+	i.request(func(k *sim.Netns) *op.Failure { return k.PolicyChange(r) })
 }
 
 // ruleList is ip rule show and flush (iprule_list_flush_or_save).
@@ -281,13 +273,7 @@ func (i *iproute) ruleList(flush bool) {
 				continue // the kernel tells no priority of that one
 			}
 			i.request(func(k *sim.Netns) *op.Failure {
-				n, ok := any(k).(interface {
-					PolicyChange(sim.PolicyRequest) *op.Failure
-				})
-				if !ok {
-					notSimulated("ip rule flush")
-				}
-				return n.PolicyChange(sim.PolicyRequest{Policy: p, Delete: true, HasPriority: true, HasMark: p.Mark != 0, HasMask: p.Mask != 0})
+				return k.PolicyChange(sim.PolicyRequest{Policy: p, Delete: true, HasPriority: true, HasMark: p.Mark != 0, HasMask: p.Mask != 0})
 			})
 		}
 		i.begin()

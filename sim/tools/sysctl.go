@@ -160,9 +160,8 @@ func runSysctl(c *call) op.Result {
 // directories of /proc/sys.
 func (c *call) settings() (keys []string) {
 	c.locked(func() {
-		n := c.lab.world.Node(c.node)
-		if k, ok := any(n).(interface{ Sysctls() []string }); ok && n != nil {
-			keys = k.Sysctls()
+		if n := c.lab.world.Node(c.node); n != nil {
+			keys = n.SysctlKeys()
 		}
 	})
 	slices.SortFunc(keys, func(a, b string) int { return slices.Compare(strings.Split(a, "."), strings.Split(b, ".")) })
@@ -172,9 +171,10 @@ func (c *call) settings() (keys []string) {
 // setting reads one setting; ok is false when the model has none of that name.
 func (c *call) setting(key string) (value string, ok bool) {
 	c.locked(func() {
-		n := c.lab.world.Node(c.node)
-		if k, has := any(n).(interface{ Sysctl(string) (string, bool) }); has && n != nil {
-			value, ok = k.Sysctl(key)
+		if n := c.lab.world.Node(c.node); n != nil {
+			var f *op.Failure
+			value, f = n.SysctlGet(key)
+			ok = f == nil
 		}
 	})
 	return value, ok

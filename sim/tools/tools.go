@@ -210,10 +210,8 @@ func (c *call) state() *state.Node {
 	if c.kept == nil {
 		c.kept = &state.Node{Name: c.node}
 		c.locked(func() {
-			if s, err := c.lab.world.Snapshot(c.ctx); err == nil {
-				if n := s.Node(c.node); n != nil {
-					c.kept = n
-				}
+			if n := c.lab.world.Node(c.node); n != nil {
+				*c.kept = n.State()
 			}
 		})
 	}

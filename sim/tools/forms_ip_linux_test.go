@@ -1,0 +1,322 @@
+package tools
+
+import (
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// formsScene furnishes both machines before each batch.
+var formsScene = []string{
+	"ip netns add ns1",
+	"ip link set lo up",
+	"ip link add a0 address 02:00:00:00:00:a0 type veth peer name a1 address 02:00:00:00:00:a1",
+	"ip link add b0 address 02:00:00:00:00:b0 type veth peer name b1 address 02:00:00:00:00:b1 netns ns1",
+	"ip link add br0 address 02:00:00:00:00:bb type bridge",
+	"ip link add c0 address 02:00:00:00:00:c0 type veth peer name c1 address 02:00:00:00:00:c1",
+	"ip link set c0 master br0",
+	"ip link set a0 up", "ip link set a1 up", "ip link set b0 up", "ip link set br0 up", "ip link set c0 up", "ip link set c1 up",
+	"ip addr add 10.0.0.1/24 dev a0",
+	"ip addr add 10.1.0.1/16 brd + dev br0",
+	"ip route add 10.7.0.0/16 via 10.0.0.9",
+	"ip route add default via 10.1.0.254",
+	"ip route add blackhole 10.66.0.0/16",
+	"ip route add 10.8.0.0/24 dev a0 table 100",
+	"ip rule add from 10.0.0.0/24 lookup 100",
+	"ip neigh add 10.0.0.5 lladdr 02:00:00:00:00:05 dev a0",
+}
+
+// A form is made of words and of marks: %dev a device, %new a name for a new
+// one, and so on; see fill. What stands between [ ] is left out half the time;
+// of what stands between ( ) one is taken.
+var forms = []string{
+	"ip link add %new [address %mac] [mtu %mtu] type veth [peer name %new [address %mac]]",
+	"ip link add name %new address %mac type veth peer %new address %mac",
+	"ip link add %new type veth peer name %new netns %ns",
+	"ip link add %new [address %mac] [mtu %mtu] type bridge",
+	"ip link add %new up type bridge",
+	"ip link add link %dev name %new address %mac type macvlan [mode (bridge|bridge|bridge|foo)]",
+	"ip link add %new [address %mac] type vxlan id %num [dstport (4789|0|70000|x)] [remote %ip] [local %ip] [dev %dev] [nolearning]",
+	"ip link add %new type (nonsense|bridge|veth) [%word]",
+	"ip link add %new",
+	"ip link add",
+	"ip link set [dev] %dev (up|down)",
+	"ip link set [dev] %dev (up|down|up) [mtu %mtu] [address %mac]",
+	"ip link set %dev name %new",
+	"ip link set %dev address %mac",
+	"ip link set %dev mtu %mtu",
+	"ip link set %dev (master %bridge|nomaster|master %dev)",
+	"ip link set %dev netns %ns",
+	"ip link set %dev type bridge_slave (hairpin|isolated|learning|flood) (on|off|x)",
+	"ip link set %dev type bridge ageing_time %num",
+	"ip link set %dev %word",
+	"ip link set",
+	"ip link (del|delete|d) [dev] %dev",
+	"ip link (del %word|foo|se %dev up|a)",
+	"ip [-j] [-d] [-br] [-o] link [show] [%dev]",
+	"ip [-j] link show (up|master %bridge|type (veth|bridge|vxlan|foo)|nomaster|dev %dev up)",
+
+	"ip (addr|a|address) (add|replace|change|a|r) %prefix dev %dev",
+	"ip addr add %prefix [(brd|broadcast|b) (+|-|%ip)] [label %label] [scope %scope] dev %dev",
+	"ip addr add %prefix dev %dev [noprefixroute] [metric %num]",
+	"ip addr add %ip peer %prefix dev %dev",
+	"ip addr (add|del) [local] %prefix [valid_lft (forever|10)] dev %dev",
+	"ip addr add %prefix",
+	"ip addr add dev %dev",
+	"ip addr (del|delete|d) %prefix dev %dev",
+	"ip addr (del|delete) (10.0.0.1/24|10.1.0.1/16|10.0.0.1|10.1.0.1/24) dev (a0|br0)",
+	"ip addr flush (dev %dev|scope %scope|to %prefix|label %label|dev %dev scope %scope|dev %dev (primary|secondary))",
+	"ip addr flush [%word]",
+	"ip [-4] [-j] [-br] [-o] [-d] (addr|a) [show] [dev] [%dev]",
+	"ip [-j] addr show (up|to %prefix|scope %scope|label %label|primary|secondary|type veth|master %bridge|permanent|dynamic)",
+
+	"ip (route|r|ro) (add|replace|append|prepend|change|del|a|d|test) %prefix [via %ip] [dev %dev] [src %ip] [metric %num] [table %table] [scope %scope] [proto %proto] [onlink] [tos (0x10|4|zz)]",
+	"ip route add %net via %ip [dev %dev]",
+	"ip route (add|replace|append) %net dev %dev [scope %scope]",
+	"ip route (add|replace|append|del) (unicast|blackhole|unreachable|prohibit|throw|local|broadcast|b|foo) %net [dev %dev] [metric %num] [table %table]",
+	"ip route (add|replace|del) default [via %ip] [dev %dev] [metric %num]",
+	"ip route del %net [via %ip] [dev %dev] [proto %proto] [scope %scope]",
+	"ip route del (10.7.0.0/16|default|10.66.0.0/16|10.0.0.0/24) [via (10.0.0.9|10.1.0.254)] [dev (a0|br0)] [table (main|100)]",
+	"ip route (add|del)",
+	"ip route add %net nexthop via %ip [weight %num] nexthop via %ip",
+	"ip route flush (dev %dev|table %table|proto %proto|scope %scope|root %net|match %ip|exact %net|via %ip|type blackhole)",
+	"ip route flush",
+	"ip [-j] [-d] [-4] (route|r) [show|list]",
+	"ip [-j] [-d] route show (table %table|table all|dev %dev|proto %proto|scope %scope|via %ip|src %ip|to %net|root %net|match %ip|exact %net|type (unicast|blackhole|local)|metric %num|%net)",
+	"ip [-j] route get %ip [from %ip] [iif %dev] [oif %dev] [mark %num]",
+	"ip route get %ip",
+
+	"ip (rule|ru) (add|del) [not] [from %prefix] [to %prefix] [iif %dev] [oif %dev] [fwmark %mark] [priority %num] [tos (0x10|4|zz)] (table|lookup) %table",
+	"ip rule (add|del) from %prefix (blackhole|unreachable|prohibit|nop|goto %num|foo)",
+	"ip rule (add|del) (pref|priority|order) %num [table %table] [suppress_prefixlength %num] [proto %proto]",
+	"ip rule (add|del)",
+	"ip rule flush [table %table|proto %proto]",
+	"ip [-j] [-d] rule [show] [from %prefix|to %prefix|table %table|priority %num|fwmark %mark|iif %dev]",
+
+	"ip (neigh|n|neighbour) (add|replace|change|del|a) %host lladdr %mac [nud %nud] dev %dev",
+	"ip neigh (add|replace|change|del) %host dev %dev [nud %nud]",
+	"ip neigh (add|del) %host [lladdr %mac]",
+	"ip neigh flush (dev %dev|all|to %net|nud %nud|dev %dev nud %nud)",
+	"ip neigh flush",
+	"ip [-j] [-br] neigh [show] [dev %dev|to %net|nud (all|%nud)|%host]",
+	"ip neigh get %host dev %dev",
+
+	"ip netns (add|del|delete|a) (ns1|ns2|ns3|a/b|.)",
+	"ip [-j] netns [list|show]",
+	"ip netns exec %ns ip (link|addr|route)",
+	"ip -n %ns (link|route|addr|neigh|rule)",
+	"ip -n %ns (link set %dev up|addr add %prefix dev b1|link set lo up|route add %net dev b1)",
+	"ip netns (exec|identify|foo)",
+	"ip %word %word",
+	"ip -%word link",
+
+	"bridge [-j] [-d] link [show] [dev %dev]",
+	"bridge link set dev %dev (hairpin|isolated|learning|flood) (on|off|x)",
+	"bridge [-j] fdb [show] [dev %dev|br %bridge|brport %dev|state (static|permanent|x)]",
+	"bridge fdb (add|del|append|replace) %mac dev %dev [master|self] [static|dynamic|permanent|local] [dst %ip]",
+	"brctl (addbr|delbr) %new", "brctl (addif|delif) %bridge %dev", "brctl show [%bridge]", "brctl (delbr|setageing) %bridge [%num]",
+	"brctl hairpin %bridge %dev (on|off|x)",
+
+	"sysctl [-w] %key=%value", "sysctl [-n|-N|-e|-b] %key [%key]", "sysctl (-w|-q|-nw|-ew) %key=%value [%key=%value]", "sysctl -w %key", "sysctl %key.x", "sysctl net.ipv4.conf.%dev.rp_filter[=1]",
+}
+
+var formWords = map[string][]string{
+	"dev":    strings.Fields("a0 a0 a0 a1 b0 br0 br0 c0 c1 lo x0 x1 v0 v1 nope if3 if99"),
+	"bridge": strings.Fields("br0 br0 br0 x0 v0 a0 nope"),
+	"new":    strings.Fields("x0 x1 v0 v1 v2 a0 br0 abcdefghijklmno abcdefghijklmnop a/b . 7 x:1"),
+	"ns":     strings.Fields("ns1 ns1 ns2 nope 1 99999"),
+	"mac": strings.Fields("02:00:00:00:00:11 02:00:00:00:00:12 02:00:00:00:00:13 02:00:00:00:00:14 2:0:0:0:0:15 01:00:5e:00:00:01 00:00:00:00:00:00 " +
+		"ff:ff:ff:ff:ff:ff 02:00:00:00:00 zz 02:00:00:00:00:11:22 10.0.0.1 02:00:00:00:00:1ff"),
+	"mtu":   strings.Fields("1400 1500 68 67 9000 65535 65536 0 -1 0x500 abc 1280"),
+	"num":   strings.Fields("1 5 5 10 100 42 0 -1 x 0x10 4294967295 4294967296 16777216"),
+	"label": strings.Fields("a0:1 a0 br0:x foo abcdefghijklmnop a0* *"),
+	"scope": strings.Fields("global link host link nowhere site 5 all x 300"),
+	"proto": strings.Fields("static kernel boot dhcp 99 x 300 all"),
+	"table": strings.Fields("main 100 100 7 default local 0 300 x all 4294967295"),
+	"nud":   strings.Fields("permanent stale reachable noarp failed none p r x 0x40 3"),
+	"mark":  strings.Fields("1 0x10 0x10/0xff 5/0 0 x 1/x"),
+	"ip":    strings.Fields("10.0.0.9 10.0.0.1 10.1.0.254 10.1.0.1 10.0.0.9 192.0.2.1 127.0.0.1 0.0.0.0 255.255.255.255 10.0.0.255 224.0.0.1 10.0 10.0.0.300 x fd00::1 default 10.0.0.0 10.66.0.1 10.8.0.1"),
+	"host":  strings.Fields("10.0.0.5 10.0.0.6 10.0.0.7 10.1.0.9 10.0.0.5 192.0.2.1 224.0.0.1 0.0.0.0 x 10.0.0.1 255.255.255.255"),
+	"prefix": strings.Fields("10.0.0.2/24 10.0.0.1/24 10.0.0.3 10.2.0.1/16 10.2.0.2/16 10.2.0.0/16 192.168.1.1/24 192.168.1.1/255.255.255.0 10.0.0.1/32 10.0.0.5/25 " +
+		"127.0.0.2/8 0.0.0.0/0 10.3.0.1/0 10.3.0.1/31 10.3.0.0/31 10/8 x 10.0.0.1/33 10.0.0.1/x default fd00::1/64 224.0.0.1/4 255.255.255.255/32 10.9.0.0/16 all"),
+	"net": strings.Fields("10.9.0.0/16 10.9.1.0/24 10.9.0.0/17 10.7.0.0/16 10.66.0.0/16 10.9.0.1/16 10.9.9.9 192.168.0.0/16 default 0.0.0.0/0 10.0.0.0/24 x 10/8 10.9.0.0/40 0.0.0.0 127.0.0.0/8 224.0.0.0/4"),
+	"key": strings.Fields("net.ipv4.ip_forward net.ipv4.conf.all.rp_filter net.ipv4.conf.a0.rp_filter net/ipv4/conf/br0/forwarding net.ipv4.conf.all.forwarding " +
+		"net.ipv4.conf.default.forwarding net.ipv4.conf.a0.route_localnet net.ipv4.conf.all.proxy_arp net.ipv4.ip_default_ttl net.ipv4.nope net.ipv4.conf.nope.rp_filter " +
+		"nope net.ipv4.ping_group_range net.ipv4.conf.a0.arp_ignore net.bridge.bridge-nf-call-iptables net.ipv4.ip_local_port_range " +
+		"net.ipv4.conf.all.accept_local net.ipv4.icmp_echo_ignore_all net.netfilter.nf_conntrack_udp_timeout net.ipv4.conf.lo.rp_filter net.ipv4.conf.c0.send_redirects"),
+	"value": strings.Fields("0 1 1 2 -1 3 255 256 abc 1x 99999999999 0x1 010 +1 4294967295"),
+	"word":  strings.Fields("foo x -z help? type link dev up name 5 -1 via table mtu netns master address show list h"),
+}
+
+// form makes a command line of a form.
+func form(r *rand.Rand, f string) []string {
+	for {
+		open := strings.LastIndexAny(f, "[(")
+		if open < 0 {
+			break
+		}
+		end := open + strings.IndexAny(f[open:], "])")
+		options := strings.Split(f[open+1:end], "|")
+		chosen := options[r.IntN(len(options))]
+		if f[open] == '[' && r.IntN(2) == 0 {
+			chosen = ""
+		}
+		f = f[:open] + chosen + f[end+1:]
+	}
+	words := strings.Fields(f)
+	for i, w := range words {
+		words[i] = mark.ReplaceAllStringFunc(w, func(m string) string {
+			pool := formWords[m[1:]]
+			// The first of a pool are what is mostly meant.
+			if r.IntN(3) > 0 {
+				pool = pool[:(len(pool)+1)/2]
+			}
+			return pool[r.IntN(len(pool))]
+		})
+	}
+	if r.IntN(12) == 0 && len(words) > 2 { // somebody mistyped
+		i := 1 + r.IntN(len(words)-1)
+		switch r.IntN(5) {
+		case 0:
+			words = slices.Delete(words, i, i+1)
+		case 1:
+			words = slices.Insert(words, i, words[i])
+		case 2:
+			words = slices.Insert(words, i, formWords["word"][r.IntN(len(formWords["word"]))])
+		case 3:
+			words[i] = words[i][:1+r.IntN(len(words[i]))]
+		case 4:
+			words = words[:i]
+		}
+	}
+	return words
+}
+
+var mark = regexp.MustCompile(`%[a-z]+`)
+
+// What two machines need not have in common: addresses nobody chose, the
+// operational state and what follows from it (linkwatch lags behind), and the
+// usage texts, which are not ours.
+var (
+	anyMAC    = regexp.MustCompile(`\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b`)
+	ownMAC    = regexp.MustCompile(`^(02:00:00:00:00:..|01:00:5e:.*|33:33:.*|00:00:00:00:00:00|ff:ff:ff:ff:ff:ff|01:80:c2:.*)$`)
+	operState = regexp.MustCompile(`"operstate":"[A-Z]+",|\bstate (UP|DOWN|UNKNOWN|LOWERLAYERDOWN) |linkdown |"linkdown"|(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +`)
+	brctlMAC  = regexp.MustCompile(`8000\.[0-9a-f]{12}`)
+	timers    = regexp.MustCompile(`(_timer"?:? *)[0-9]+\.[0-9]+`)
+	nsInode   = regexp.MustCompile(`net:\[[0-9]+\]`)
+)
+
+func normal(s said) said {
+	for _, text := range []*string{&s.stdout, &s.stderr} {
+		if i := strings.Index(*text, "Usage: "); i >= 0 {
+			*text = (*text)[:i] + "Usage\n"
+		}
+		*text = anyMAC.ReplaceAllStringFunc(*text, func(m string) string {
+			if ownMAC.MatchString(m) {
+				return m
+			}
+			return "MAC"
+		})
+		*text = operState.ReplaceAllString(*text, "")
+		*text = brctlMAC.ReplaceAllString(*text, "8000.MAC")
+		*text = timers.ReplaceAllString(*text, "${1}0.00")
+		*text = nsInode.ReplaceAllString(*text, "net:[]")
+	}
+	s.stdout = strings.ReplaceAll(s.stdout, `["linkdown"]`, `[]`)
+	return s
+}
+
+// apart leaves of what two machines said only the lines the other did not say,
+// and of those that are JSON, the parts.
+func apart(a, b said) (said, said) {
+	split := func(s string) []string { return strings.Split(strings.ReplaceAll(s, "},{", "},\n{"), "\n") }
+	only := func(x, y string) string {
+		lines := split(y)
+		return strings.Join(slices.DeleteFunc(split(x), func(l string) bool { return slices.Contains(lines, l) }), "\n")
+	}
+	x, y := a, b
+	x.stdout, y.stdout = only(a.stdout, b.stdout), only(b.stdout, a.stdout)
+	return x, y
+}
+
+// formsState is what is compared after each batch.
+var formsState = []string{"ip -j -d link", "ip -j addr", "ip -j route show table all", "ip -j rule", "ip -j neigh", "bridge -j -d link", "bridge fdb",
+	"ip -n ns1 -j addr", "ip -n ns1 -j route show table all",
+	"sysctl net.ipv4.ip_forward net.ipv4.conf.a0.rp_filter net.ipv4.conf.a0.forwarding net.ipv4.conf.default.forwarding net.ipv4.conf.all.rp_filter"}
+
+func TestFormsIP(t *testing.T) {
+	seed := *formsSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano() % 1_000_000_000)
+	}
+	t.Logf("-forms.seed %d", seed)
+	tried, unknown, differing := 0, 0, 0
+	for batch := uint64(0); tried < *formsN && differing < 20; batch++ {
+		n, u, ok := formsBatch(t, seed+batch)
+		tried += n
+		unknown += u
+		if !ok {
+			differing++
+		}
+	}
+	t.Logf("%d forms, %d of them not simulated", tried, unknown)
+	if unknown*4 > tried {
+		t.Errorf("%d of %d forms were not simulated: more than a quarter", unknown, tried)
+	}
+}
+
+// formsBatch tries some forms, one after another, on a machine of each kind.
+func formsBatch(t *testing.T, seed uint64) (tried, unknown int, ok bool) {
+	m := newRealMachine(t, "ip", "bridge", "brctl", "sysctl")
+	defer m.close()
+	l := newSimMachine(t)
+	defer l.Close()
+	r := rand.New(rand.NewPCG(seed, 1))
+	var lines []string
+	fail := func(line string, ours, theirs said) {
+		ours, theirs = apart(ours, theirs)
+		t.Errorf("seed %d, after\n    %s\n  %s\n    the machine: %s    simulated:   %s", seed, strings.Join(lines, "\n    "), line, theirs, ours)
+	}
+	compare := func(argv []string) (same, known bool) {
+		line := strings.Join(argv, " ")
+		ours := l.typed("host", argv)
+		if ours.status == 95 {
+			return true, false
+		}
+		theirs := m.run(t, argv)
+		if normal(ours) != normal(theirs) {
+			fail(line, normal(ours), normal(theirs))
+			return false, true
+		}
+		if ours.status == 0 && ours.stdout == "" {
+			lines = append(lines, line)
+		}
+		return true, true
+	}
+	for _, line := range formsScene {
+		if same, known := compare(strings.Fields(line)); !same || !known {
+			t.Fatalf("the scene cannot be made: %s (simulated: %v)", line, known)
+		}
+	}
+	lines = nil
+	for range 30 {
+		argv := form(r, forms[r.IntN(len(forms))])
+		tried++
+		same, known := compare(argv)
+		if !known {
+			unknown++
+		}
+		if !same {
+			return tried, unknown, false
+		}
+	}
+	for _, line := range formsState {
+		if same, _ := compare(strings.Fields(line)); !same {
+			return tried, unknown, false
+		}
+	}
+	return tried, unknown, true
+}

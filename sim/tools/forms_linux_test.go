@@ -1,0 +1,158 @@
+package tools
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	osexec "os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"vethlab/sim/cmdline"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// The argument forms: command lines, valid and not, that are run one after
+// another on this machine's own programs and on a simulated lab, which have to
+// say the same and come to the same state.
+//
+//	go test ./sim/tools -run Forms -forms.n 50000 -forms.seed 7
+var (
+	formsN    = flag.Int("forms.n", 2500, "how many command lines each test of argument forms tries")
+	formsSeed = flag.Uint64("forms.seed", 0, "the seed of the first batch of forms; 0 takes one from the clock")
+)
+
+// said is what a command line came to.
+type said struct {
+	stdout, stderr string
+	status         int
+}
+
+// real is a machine of this kernel's: namespaces of their own, in which a
+// shell runs one line after another.
+type realMachine struct {
+	cmd    *osexec.Cmd
+	in     io.WriteCloser
+	stdout *bufio.Reader
+	stderr *bufio.Reader
+}
+
+// realShell runs the lines it reads, and says after each one its status. \036
+// is the record separator of ASCII, which no tool prints.
+const realShell = `mount --make-rprivate / ; mount -t tmpfs t /run ; mkdir -p /run/netns ; mount -t sysfs s /sys
+echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 ; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+while IFS= read -r line; do eval "$line" </dev/null; printf '\036%d\036' $?; printf '\036' >&2; done`
+
+// newRealMachine starts a machine, or skips the test where there can be none.
+func newRealMachine(t *testing.T, programs ...string) *realMachine {
+	t.Helper()
+	for _, name := range append([]string{"unshare", "sh"}, programs...) {
+		if _, err := osexec.LookPath(name); err != nil {
+			t.Skipf("this machine has no %s", name)
+		}
+	}
+	args := []string{"--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"}
+	if os.Getuid() != 0 {
+		args = append(args, "--user", "--map-root-user")
+	}
+	m := &realMachine{cmd: osexec.Command("unshare", append(args, "--", "sh", "-c", realShell)...)}
+	m.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", "XTABLES_LOCKFILE=/run/xtables.lock"}
+	var err error
+	if m.in, err = m.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs, err := m.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.stdout, m.stderr = bufio.NewReader(out), bufio.NewReader(errs)
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := m.try("true"); err != nil || s.status != 0 {
+		m.close()
+		t.Skipf("no namespaces of one's own can be had here: %v %v", s, err)
+	}
+	return m
+}
+
+func (m *realMachine) close() {
+	m.in.Close()
+	_ = m.cmd.Wait() // killed by nobody; how it ended says nothing
+}
+
+func (m *realMachine) try(line string) (s said, err error) {
+	if _, err = io.WriteString(m.in, line+"\n"); err != nil {
+		return s, err
+	}
+	if s.stdout, err = m.stdout.ReadString('\036'); err != nil {
+		return s, err
+	}
+	status, err := m.stdout.ReadString('\036')
+	if err != nil {
+		return s, err
+	}
+	if s.stderr, err = m.stderr.ReadString('\036'); err != nil {
+		return s, err
+	}
+	s.stdout, s.stderr = strings.TrimSuffix(s.stdout, "\036"), strings.TrimSuffix(s.stderr, "\036")
+	s.status, err = strconv.Atoi(strings.TrimSuffix(status, "\036"))
+	return s, err
+}
+
+// run runs a command line.
+func (m *realMachine) run(t *testing.T, argv []string) said {
+	t.Helper()
+	s, err := m.try(op.Tool{Argv: argv}.String())
+	if err != nil {
+		t.Fatalf("%q: the machine is gone: %v", argv, err)
+	}
+	return s
+}
+
+// newSimMachine is a lab of one machine, host, as bare as a real one.
+func newSimMachine(t testing.TB) *Lab {
+	t.Helper()
+	l, err := Open(context.Background(), op.World{Name: "forms", Nodes: []op.NodeSpec{{Name: "host", Kind: state.Machine}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// typed runs a command line in a node as the lab's shell does (lessons/shell.go).
+func (l *Lab) typed(node string, argv []string) said {
+	cmd, err := cmdline.Parse(argv)
+	if u, ok := err.(*cmdline.UsageError); ok {
+		return said{stderr: u.Stderr, status: u.Status}
+	}
+	if cmd.Node != "" {
+		node = cmd.Node
+	}
+	r, err := l.Apply(context.Background(), node, cmd.Op)
+	if err != nil {
+		return said{stderr: err.Error(), status: -1}
+	}
+	r = cmd.Finish(r)
+	return said{r.Output, r.Stderr, r.Status}
+}
+
+func (s said) String() string {
+	return fmt.Sprintf("status %d\n%s%s", s.status, indent("out: ", s.stdout), indent("err: ", s.stderr))
+}
+
+func indent(prefix, text string) string {
+	if text == "" {
+		return ""
+	}
+	return "      " + prefix + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n      "+prefix) + "\n"
+}
