@@ -58,7 +58,7 @@ func (w *World) ipRcvFinish(dev *Link, p *packet) {
 // noteRoute notes the decision.
 func (w *World) noteRoute(p *packet, local bool) {
 	r := &p.route
-	if local && r.input {
+	if local && (r.input || p.in != nil) { // what came by lo keeps the route it left with
 		s := w.note(p, trace.RouteStep, nil)
 		s.verdict, s.row = trace.Local, localRow
 		return

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"vethlab/sim/state"
 	"vethlab/sim/trace"
 )
 
@@ -178,7 +179,9 @@ type visit struct {
 }
 
 // trace writes a journey out as a trace: visit by visit, without the copies
-// that a bridge flooded to those who did not want them.
+// that a bridge flooded to those who did not want them. A switch only wires
+// machines together; what happens in it is told, as on the kernel, of nobody
+// but a packet that ends there.
 func (j *journey) trace() trace.Trace {
 	visits := j.visits()
 	kept, also := prune(visits, j.branches)
@@ -186,7 +189,10 @@ func (j *journey) trace() trace.Trace {
 	if j.flow != nil {
 		t.Flow = j.flow.id
 	}
-	for _, v := range kept {
+	for i, v := range kept {
+		if v.ns.kind == state.Switch && i < len(kept)-1 {
+			continue
+		}
 		if len(t.Hops) == 0 || t.Hops[len(t.Hops)-1].Node != v.ns.name {
 			t.Hops = append(t.Hops, trace.Hop{Node: v.ns.name})
 		}
