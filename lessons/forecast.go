@@ -25,6 +25,7 @@ type Modeller func(ctx context.Context, s *state.Snapshot) (Backend, error)
 // before it was run. The kernel is the judge: a forecast changes nothing of what
 // a lesson does, and one that cannot be made says why.
 type Forecast struct {
+	Before   *state.Snapshot // what it was made from
 	Ran      []Foreseen      // one for each command, as far as the model went
 	Snapshot *state.Snapshot // after the last; nil unless it went through all
 	// Answer and Observed are the step's prediction as the model answers it.
@@ -179,6 +180,7 @@ func (m Modeller) ForeseeStep(ctx context.Context, b Backend, s *Step) *Forecast
 		return &Forecast{Missing: sentenceOf(err)}
 	}
 	f := m.foresee(ctx, snap, s.Commands)
+	f.Before = snap
 	if f.Missing == "" {
 		ran := make([]Ran, len(f.Ran))
 		for i, r := range f.Ran {
@@ -198,6 +200,9 @@ func (f *Forecast) Compared(out *StepOutcome) *Forecast {
 	g := *f // f was told already, and may be read meanwhile
 	g.Ran = slices.Clone(f.Ran)
 	c := agree.New()
+	if g.Before != nil {
+		c.Switches(g.Before)
+	}
 	for i := range min(len(g.Ran), len(out.Ran)) {
 		r := &g.Ran[i]
 		if r.Missing == "" {

@@ -13,6 +13,7 @@ import (
 	"vethlab/exec"
 	"vethlab/exec/doctor"
 	"vethlab/lessons"
+	"vethlab/sim/agree"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
 	"vethlab/sim/tools"
@@ -58,6 +59,20 @@ func (s sides) Close() {
 
 // judge is the side whose word counts: the kernel where it is there.
 func (s sides) judge() side { return s[len(s)-1] }
+
+// compare begins to hold two sides against each other; it is nil for one.
+func (s sides) compare(ctx context.Context) (*agree.Comparison, error) {
+	if len(s) < 2 {
+		return nil, nil
+	}
+	snap, err := s.judge().lab.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := agree.New()
+	c.Switches(snap)
+	return c, nil
+}
 
 // open makes the labs for a backend's name. Where "auto" has to do with the
 // simulator, it says so on stderr.

@@ -134,7 +134,9 @@ func (c *shellCmd) run(args []string) int {
 		return c.fail(1, "%v", err)
 	}
 	defer c.sides.Close()
-	c.held = agree.New()
+	if c.held, err = c.sides.compare(ctx); err != nil {
+		return c.fail(1, "%v", err)
+	}
 	if prompt {
 		stop() // from here on, Ctrl-C stops a command, not us
 		return c.prompt(w.Nodes[0].Name)
