@@ -409,7 +409,7 @@ var routeScopes = map[string]netlink.Scope{"global": netlink.SCOPE_UNIVERSE, "li
 // route4 makes the message that `ip route` would make of a route (iproute_modify,
 // iproute2's ip/iproute.c).
 func (n *node) route4(r op.Route, del bool, send func(*netlink.Route) error) error {
-	m := &netlink.Route{Dst: ipNet(r.Dst.Masked()), Gw: ipOf(r.Via), Src: ipOf(r.Src), Priority: r.Metric, Table: r.Table,
+	m := &netlink.Route{Dst: ipNet(r.Dst), Gw: ipOf(r.Via), Src: ipOf(r.Src), Priority: r.Metric, Table: r.Table,
 		Type: routeTypes[r.Type], Protocol: unix.RTPROT_BOOT, Family: netlink.FAMILY_V4}
 	if r.Dev != "" {
 		l, err := n.link(r.Dev)
@@ -457,6 +457,11 @@ func (n *node) sysctlSet(key, value string) error {
 		return &op.Failure{What: op.NoSysctl, Name: key, Errno: int(unix.ENOENT)}
 	case errors.As(err, &errno):
 		return &op.Failure{Name: key, Errno: int(errno)}
+	}
+	if err == nil {
+		n.mu.Lock()
+		n.written[key] = true
+		n.mu.Unlock()
 	}
 	return err
 }

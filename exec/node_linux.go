@@ -38,9 +38,10 @@ type node struct {
 	mu       sync.Mutex
 	names    map[int]string // ifindex → name, forgotten when a link changes
 	tables   []state.Table
-	tablesOK bool // tables are as the kernel has them
-	dirty    bool // something changed since state was read
-	traffic  bool // packets came: who listens may have changed
+	tablesOK bool            // tables are as the kernel has them
+	written  map[string]bool // the settings that somebody wrote
+	dirty    bool            // something changed since state was read
+	traffic  bool            // packets came: who listens may have changed
 	conns    []state.Conn
 	connsOK  bool // conns are as the kernel has them, but for their timeouts
 	state    *state.Node
@@ -120,7 +121,7 @@ var baseline = [][2]string{
 
 // openNode opens the sockets that act and watch in a namespace.
 func (in *inside) openNode(name string, kind state.Kind, machine string, ns *os.File) (*node, error) {
-	n := &node{name: name, kind: kind, machine: machine, ns: ns, mounted: true, names: map[int]string{}, dirty: true}
+	n := &node{name: name, kind: kind, machine: machine, ns: ns, mounted: true, names: map[int]string{}, written: map[string]bool{}, dirty: true}
 	fail := func(err error) (*node, error) {
 		n.close()
 		return nil, fmt.Errorf("node %s: %w", name, err)

@@ -122,7 +122,7 @@ func (in *inside) readNode(n *node) *state.Node {
 		}
 	}
 	_ = n.enter(func() error { // left out where they cannot be read
-		st.Sysctls = readSysctls(st)
+		st.Sysctls = n.readSysctls(st)
 		return nil
 	})
 	if n.packet != nil {
@@ -207,6 +207,9 @@ func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*nod
 		s.Ageing = ageing(l)
 	case *netlink.Macvlan:
 		s.Parent = names[a.ParentIndex]
+		if m := nsids[a.NetNsID]; a.NetNsID >= 0 && m != nil { // it was moved away from it
+			s.Parent, s.ParentNode = m.linkName(a.ParentIndex), m.name
+		}
 	case *netlink.Vxlan:
 		s.Parent = names[l.VtepDevIndex]
 		s.VXLAN = &state.VXLAN{ID: l.VxlanId, Port: l.Port, Learning: l.Learning}
@@ -268,8 +271,8 @@ func readRoute(r netlink.Route, names map[int]string) state.Route {
 }
 
 // readSysctls reads the settings of state.Sysctls, and of each device those
-// that the state package names.
-func readSysctls(st *state.Node) map[string]string {
+// that the state package names, and those that somebody wrote.
+func (n *node) readSysctls(st *state.Node) map[string]string {
 	m := map[string]string{}
 	read := func(key, path string) {
 		if b, err := os.ReadFile("/proc/sys/" + path); err == nil {
@@ -283,6 +286,11 @@ func readSysctls(st *state.Node) map[string]string {
 		for _, key := range []string{"forwarding", "rp_filter", "route_localnet", "arp_ignore", "proxy_arp"} {
 			read("net.ipv4.conf."+l.Name+"."+key, "net/ipv4/conf/"+l.Name+"/"+key)
 		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for key := range n.written {
+		read(key, strings.NewReplacer(".", "/", "/", ".").Replace(key))
 	}
 	return m
 }

@@ -86,7 +86,7 @@ func (n *Netns) RouteChange(r RouteRequest) *op.Failure {
 	}
 	if r.Mode == Delete {
 		if n.fib.tables[c.table] == nil {
-			return fail(esrch, "ipv4: FIB table does not exist")
+			return fail(esrch, "FIB table does not exist")
 		}
 		return n.fibDelete(&c)
 	}

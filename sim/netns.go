@@ -29,6 +29,7 @@ type Netns struct {
 	conf     devConf // net.ipv4.conf.all
 	dflt     devConf // net.ipv4.conf.default
 	sys      netConf // the other settings
+	written  map[string]bool // the settings that somebody wrote
 	fib      fib
 	inet     inetState // what IPv4 remembers beside its tables
 	nf       netfilter

@@ -404,6 +404,9 @@ func (n *Netns) restoreSysctl(key, value string) error {
 		for i, k := range confKeys {
 			if v, _, ok := readInt(value); k.name == name && ok && c != nil {
 				*k.at(c) = v
+				if !slices.Contains(state.Sysctls, key) && !slices.Contains(linkSysctls, name) {
+					n.keepSysctl("net.ipv4.conf." + dev + "." + name)
+				}
 				if dev != "all" && dev != "default" && v != *k.at(&n.dflt) {
 					c.set |= 1 << i
 				}
@@ -411,6 +414,7 @@ func (n *Netns) restoreSysctl(key, value string) error {
 			}
 		}
 	}
+	n.keepSysctl(key)
 	s, ok := n.setting(key)
 	if !ok || s.write == nil {
 		return nil // a setting that the model does not have, or another version's

@@ -45,8 +45,11 @@ func (n *Netns) snapshot() state.Node {
 }
 
 func (l *Link) snapshot() state.Link {
-	s := state.Link{Index: l.index, Name: l.name, Type: string(l.kind), MAC: l.mac.String(), MTU: l.mtu, Up: l.up,
+	s := state.Link{Index: l.index, Name: l.name, Type: string(l.kind), MTU: l.mtu, Up: l.up,
 		Carrier: l.carrier(), State: l.operstate(), Qdisc: "noop"}
+	if l.mac != (MAC{}) {
+		s.MAC = l.mac.String()
+	}
 	if l.everUp {
 		s.Qdisc = "noqueue"
 	}
@@ -132,8 +135,8 @@ func (r *fibRow) state() state.Route {
 // linkSysctls are those that a snapshot has of every link.
 var linkSysctls = []string{"forwarding", "rp_filter", "route_localnet", "arp_ignore", "proxy_arp"}
 
-// snapSysctls are the settings that every snapshot has, and others where they
-// are not as a new namespace has them.
+// snapSysctls are the settings that every snapshot has, and those that somebody
+// wrote.
 func (n *Netns) snapSysctls() map[string]string {
 	m := map[string]string{}
 	for _, key := range state.Sysctls {
@@ -142,48 +145,16 @@ func (n *Netns) snapSysctls() map[string]string {
 		}
 	}
 	for _, l := range n.links {
-		if l.mtu < minMTU {
-			continue
-		}
 		for _, name := range linkSysctls {
-			key := "net.ipv4.conf." + l.name + "." + name
-			m[key], _ = n.SysctlGet("net.ipv4.conf." + swapDots(l.name) + "." + name)
-		}
-		n.snapRare(m, "net.ipv4.conf."+swapDots(l.name)+".", &l.conf, &n.dflt)
-		if l.arp != defaultNeighConf {
-			like := defaultNeighConf
-			for name, at := range neighKeys {
-				if v := at(&l.arp).read(); v != at(&like).read() {
-					m["net.ipv4.neigh."+swapDots(l.name)+"."+name] = v
-				}
+			if s, ok := n.confSetting(l.name, name); ok {
+				m["net.ipv4.conf."+l.name+"."+name] = s.read()
 			}
 		}
 	}
-	fresh := &Netns{w: n.w, dflt: defaultConf, conf: defaultConf, sys: defaultNetConf}
-	fresh.conf.acceptSourceRoute = 0
-	n.snapRare(m, "net.ipv4.conf.all.", &n.conf, &fresh.conf)
-	n.snapRare(m, "net.ipv4.conf.default.", &n.dflt, &fresh.dflt)
-	if n.sys != fresh.sys {
-		for key, at := range netKeys {
-			if s := at(n); s.write != nil && s.read() != at(fresh).read() {
-				m[key] = s.read()
-			}
-		}
-	}
-	for _, key := range ctSysctlKeys {
-		if v := *n.ct.sysctl(key); v != *fresh.ct.sysctl(key) {
-			s, _ := n.setting(conntrackPrefix + key)
-			m[conntrackPrefix+key] = s.read()
+	for key := range n.written {
+		if s, ok := n.setting(key); ok {
+			m[key] = s.read()
 		}
 	}
 	return m
-}
-
-func (n *Netns) snapRare(m map[string]string, prefix string, c, like *devConf) {
-	for _, k := range confKeys {
-		key := prefix + k.name
-		if _, ok := m[key]; !ok && *k.at(c) != *k.at(like) {
-			m[key] = anyNumber(k.at(c)).read()
-		}
-	}
 }

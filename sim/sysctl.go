@@ -183,8 +183,17 @@ func (n *Netns) SysctlSet(key, value string) *op.Failure {
 	if errno := s.write(value); errno != 0 {
 		return &op.Failure{Name: key, Errno: errno}
 	}
+	n.keepSysctl(key)
 	n.fibChanged()
 	return nil
+}
+
+// keepSysctl has snapshots tell a setting from now on.
+func (n *Netns) keepSysctl(key string) {
+	if n.written == nil {
+		n.written = map[string]bool{}
+	}
+	n.written[key] = true
 }
 
 // SysctlGet reads a setting.

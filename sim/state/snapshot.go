@@ -51,9 +51,10 @@ type Node struct {
 
 // Sysctls are the settings a snapshot records for every node, beside
 // net.ipv4.conf.DEV.{forwarding,rp_filter,route_localnet,arp_ignore,proxy_arp}
-// where DEV differs from "default".
+// for every device, and those that somebody wrote with SysctlSet.
 var Sysctls = []string{
 	"net.ipv4.ip_forward",
+	"net.ipv4.conf.default.forwarding",
 	"net.ipv4.conf.all.rp_filter",
 	"net.ipv4.conf.default.rp_filter",
 	"net.ipv4.conf.all.route_localnet",
@@ -214,6 +215,9 @@ type Chain struct {
 	// Absent: iptables lists the built-in chain, but nobody has made it yet, and
 	// no packet meets it.
 	Absent bool `json:"absent,omitempty"`
+	// Counts: packets that meet the policy are counted, since somebody set its
+	// counters (iptables -P, -Z, iptables-restore). iptables-legacy always counts.
+	Counts bool `json:"counts,omitempty"`
 }
 
 // Rule is one rule; its number is its place in the chain, from 1.
