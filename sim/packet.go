@@ -193,8 +193,9 @@ func (h *header) public() trace.Header {
 		t.Proto = fmt.Sprint(h.proto)
 	}
 	t.TTL, t.ID, t.Len = h.ttl, h.id, int(h.len)
+	t.FragOffset, t.MoreFragments = int(h.fragOffset), h.flags&ipMF != 0
 	switch {
-	case !h.first():
+	case t.Fragment():
 	case h.proto == protoICMP:
 		t.ICMPType, t.ICMPCode, t.ICMPID, t.ICMPSeq = h.icmpType, h.icmpCode, h.sport, h.icmpSeq
 	case h.proto == protoTCP:

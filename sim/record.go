@@ -207,6 +207,9 @@ func (j *journey) trace() trace.Trace {
 	if e.disposition == "" {
 		e = ending{disposition: trace.Vanished, code: trace.CodeVanished, ns: last.ns}
 	}
+	if e.disposition == trace.Unclaimed {
+		e.ns = last.ns // not where the last copy that nobody wanted was
+	}
 	t.Disposition, t.Code, t.Evidence, t.Node = e.disposition, e.code, trace.Simulated, e.ns.name
 	t.Args = e.args()
 	if e.code == trace.CodeVanished {

@@ -94,6 +94,7 @@ func (d *Decoder) header() (h trace.Header, k Key, payload []byte, ok bool) {
 			h.Src, _ = netip.AddrFromSlice(d.ip.SrcIP)
 			h.Dst, _ = netip.AddrFromSlice(d.ip.DstIP)
 			h.TTL, h.ID, h.Len = d.ip.TTL, d.ip.Id, int(d.ip.Length)
+			h.FragOffset, h.MoreFragments = int(d.ip.FragOffset)*8, d.ip.Flags&layers.IPv4MoreFragments != 0
 			// IGMP is the kernel's own housekeeping of multicast, and no lesson's.
 			h.Proto, ok = strconv.Itoa(int(d.ip.Protocol)), d.ip.Protocol != layers.IPProtocolIGMP
 			mix(uint64(d.ip.Id), uint64(d.ip.Length), uint64(d.ip.Protocol), uint64(d.ip.FragOffset))
@@ -125,7 +126,7 @@ func (d *Decoder) header() (h trace.Header, k Key, payload []byte, ok bool) {
 	}
 	// The 20 bytes nft gives of a TCP header with options are too few for
 	// gopacket: the fixed part is read here.
-	if p := d.ip.Payload; ok && h.Proto == "6" && len(p) >= 20 {
+	if p := d.ip.Payload; ok && h.Proto == "6" && !h.Fragment() && len(p) >= 20 {
 		d.tcp = layers.TCP{}
 		short := append([]byte(nil), p[:20]...)
 		short[12] = 5<<4 | short[12]&1
@@ -137,8 +138,13 @@ func (d *Decoder) header() (h trace.Header, k Key, payload []byte, ok bool) {
 			sum.Write([]byte(h.TCPFlags))
 		}
 	}
+	if name := protoNames[h.Proto]; name != "" && h.Fragment() {
+		h.Proto = name // what a fragment holds is not decoded
+	}
 	return h, Key(sum.Sum64()), payload, ok
 }
+
+var protoNames = map[string]string{"1": "icmp", "6": "tcp", "17": "udp"}
 
 func mac(b []byte) string {
 	s := make([]string, len(b))

@@ -204,16 +204,27 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 		refuse(trace.CodeReversePath, "rp_filter")
 		set(trace.ReversePath, trace.Explained, trace.CodeReversePath, "src", h.Src.String(), "dev", dev)
 	case !n.LocalAddr(h.Dst) && h.TTL <= 1:
+		b.explainRoute(t, n, h, r)
 		set(trace.TTLExceeded, trace.Explained, trace.CodeTTLExceeded)
 	default:
 		if r != nil {
 			if out := n.Link(r.Dev); out != nil && h.Len > out.MTU {
+				b.explainRoute(t, n, h, r)
 				set(trace.TooBig, trace.Explained, trace.CodeTooBig, "dev", out.Name, "mtu", strconv.Itoa(out.MTU))
 				return
 			}
 		}
 		set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
 	}
+}
+
+// explainRoute adds the decision that was made before the packet was found to
+// be too old or too large to go that way.
+func (b *builder) explainRoute(t *trace.Trace, n *state.Node, h trace.Header, r *state.Route) {
+	if r == nil {
+		return
+	}
+	b.append(t, trace.Step{Point: trace.RouteStep, Dev: r.Dev, Verdict: trace.Forwards, Before: h, After: h, Note: r.String(), Evidence: trace.Explained})
 }
 
 // reversePath reports whether strict rp_filter refuses the packet: the way back

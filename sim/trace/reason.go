@@ -78,6 +78,9 @@ var icmpNames = map[[2]int]string{
 
 // Summary names the packet in a few words: "ICMP echo request", "TCP SYN".
 func (h Header) Summary() string {
+	if h.Fragment() {
+		return "fragment of " + strings.ToUpper(h.Proto)
+	}
 	switch h.Proto {
 	case "arp":
 		if h.ARPOp == "reply" {

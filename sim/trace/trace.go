@@ -173,6 +173,11 @@ type Header struct {
 	ID      uint16     `json:"id,omitempty"`  // IP identification
 	Len     int        `json:"len,omitempty"` // bytes of the IP packet
 
+	// Of a fragment: where in the packet it belongs, and whether another comes
+	// after it. Of what is inside, a fragment tells nothing.
+	FragOffset    int  `json:"fragOffset,omitempty"` // bytes
+	MoreFragments bool `json:"moreFragments,omitempty"`
+
 	ICMPType uint8  `json:"icmpType,omitempty"`
 	ICMPCode uint8  `json:"icmpCode,omitempty"`
 	ICMPID   uint16 `json:"icmpID,omitempty"`
@@ -188,6 +193,9 @@ type Header struct {
 	// Outer is the header of the packet that carries this one (VXLAN, RFC 7348).
 	Outer *Header `json:"outer,omitempty"`
 }
+
+// Fragment reports whether the header is of a piece of a packet.
+func (h Header) Fragment() bool { return h.MoreFragments || h.FragOffset > 0 }
 
 // Rewritten reports whether the step changed what NAT can change.
 func (s *Step) Rewritten() bool {
