@@ -10,7 +10,8 @@ import (
 	"sync"
 
 	gipt "github.com/coreos/go-iptables/iptables" // runs iptables and reads its errors; Apache-2.0
-	"github.com/google/nftables"                  // lists chains; Apache-2.0
+	"github.com/mdlayher/netlink"                 // messages and attributes; MIT
+	"golang.org/x/sys/unix"
 
 	"vethlab/sim/op"
 	"vethlab/sim/state"
@@ -134,29 +135,55 @@ func (in *inside) readTables(n *node) []state.Table {
 	}
 	n.tables = parseSave(out.String())
 	if in.iptables.variant == "nf_tables" {
-		markAbsent(n.tables, int(n.ns.Fd()))
+		readChains(n.tables, int(n.ns.Fd()))
 	}
 	return n.tables
 }
 
-// markAbsent marks the built-in chains that iptables-save lists although the
-// kernel has none of that name: iptables-nft makes one when a command needs it.
-func markAbsent(tables []state.Table, nsfd int) {
-	c, err := nftables.New(nftables.WithNetNSFd(nsfd))
+// readChains notes of the built-in chains what iptables-save does not tell: which
+// of them the kernel has (iptables-nft makes one when a command needs it), and
+// which have counters.
+func readChains(tables []state.Table, nsfd int) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: nsfd})
 	if err != nil {
 		return
 	}
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	defer c.Close()
+	msgs, err := c.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETCHAIN, Flags: netlink.Request | netlink.Dump},
+		Data:   []byte{unix.NFPROTO_IPV4, 0, 0, 0},
+	})
 	if err != nil {
 		return
 	}
-	there := map[[2]string]bool{}
-	for _, ch := range chains {
-		there[[2]string{ch.Table.Name, ch.Name}] = true
+	counts := map[[2]string]bool{} // of each chain that is there
+	for _, m := range msgs {
+		if len(m.Data) < 4 {
+			continue
+		}
+		d, err := netlink.NewAttributeDecoder(m.Data[4:])
+		if err != nil {
+			continue
+		}
+		var key [2]string
+		some := false
+		for d.Next() {
+			switch d.Type() {
+			case unix.NFTA_CHAIN_TABLE:
+				key[0] = d.String()
+			case unix.NFTA_CHAIN_NAME:
+				key[1] = d.String()
+			case unix.NFTA_CHAIN_COUNTERS:
+				some = true
+			}
+		}
+		counts[key] = some
 	}
 	for _, t := range tables {
 		for i := range t.Chains {
-			t.Chains[i].Absent = !there[[2]string{t.Name, t.Chains[i].Name}]
+			ch := &t.Chains[i]
+			some, there := counts[[2]string{t.Name, ch.Name}]
+			ch.Absent, ch.Counts = !there, some
 		}
 	}
 }

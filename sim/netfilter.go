@@ -106,7 +106,10 @@ type chain struct {
 	builtin bool
 	hook    hookPoint // of a built-in chain
 	drop    bool      // its policy
-	packets uint64    // that met the policy
+	// counts: somebody has set the counters of its policy, be it to zero (-P, -Z,
+	// iptables-restore). Before that nothing is counted.
+	counts  bool
+	packets uint64 // that met the policy
 	bytes   uint64
 	rules   []*nfRule
 }
@@ -302,8 +305,10 @@ func (w *World) traverse(v *visitor, base *chain, p *packet) bool {
 		depth--
 		c, i = stack[depth].c, stack[depth].i
 	}
-	base.packets++
-	base.bytes += uint64(p.len)
+	if base.counts { // nft_update_chain_stats
+		base.packets++
+		base.bytes += uint64(p.len)
+	}
 	if base.drop {
 		w.met(v, p, base, 0, trace.PolicyNo)
 		w.end(p, ending{disposition: trace.Dropped, code: trace.CodePolicyDrop, table: base.table.name(), chain: base.name})

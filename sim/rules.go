@@ -459,7 +459,7 @@ func (t *ruleTx) inOrder(id tableID, byName bool) (all []*chain) {
 }
 
 func (t *ruleTx) flush(c *rule.Command, id tableID) *rule.Error {
-	if c.Chain != "" {
+	if c.Named {
 		ch := t.builtin(id, c.Chain)
 		if ch == nil {
 			return c.Refused(noSuch)
@@ -487,13 +487,19 @@ func (t *ruleTx) flush(c *rule.Command, id tableID) *rule.Error {
 // zero sets counters to zero. A rule that has counted is made anew, and so
 // forgets what its matches remember (__nft_chain_zero_counters).
 func (t *ruleTx) zero(c *rule.Command, id tableID) *rule.Error {
+	if c.Then != 0 {
+		t.zeroListed(c, id)
+	}
 	all := t.inOrder(id, c.Verbose > 0)
-	if c.Chain != "" {
+	if c.Named {
 		ch := t.chain(id, c.Chain)
-		if ch == nil {
+		if ch == nil && len(t.refused) == 0 {
 			return c.Refused(noSuch)
 		}
 		all = []*chain{ch}
+	}
+	if len(t.refused) > 0 {
+		return nil
 	}
 	for _, ch := range all {
 		if c.Verbose > 0 {
@@ -501,6 +507,7 @@ func (t *ruleTx) zero(c *rule.Command, id tableID) *rule.Error {
 		}
 		set(t, &ch.packets, 0)
 		set(t, &ch.bytes, 0)
+		set(t, &ch.counts, true)
 		for i, r := range ch.rules {
 			if r.packets != 0 || r.bytes != 0 {
 				t.renew(ch, i)
@@ -508,6 +515,24 @@ func (t *ruleTx) zero(c *rule.Command, id tableID) *rule.Error {
 		}
 	}
 	return nil
+}
+
+// zeroListed makes the built-in chains that -L lists although nobody has made
+// them: the message that sets their counters creates them, if the table exists.
+func (t *ruleTx) zeroListed(c *rule.Command, id tableID) {
+	for _, h := range rule.Hooks(c.Table) {
+		name := h.String()
+		switch {
+		case c.Named && c.Chain != name || t.chain(id, name) != nil:
+		case t.n.nf.tables[id] != nil:
+			t.builtin(id, name)
+		default:
+			if c.Verbose > 0 {
+				t.out.WriteString("Zeroing chain `" + name + "'\n")
+			}
+			t.refuse(c, "CHAIN_ZERO", enoent, "chain "+name)
+		}
+	}
 }
 
 // renew puts a rule's like in its place, with nothing counted.
@@ -534,7 +559,7 @@ func (t *ruleTx) zeroNum(c *rule.Command, id tableID) *rule.Error {
 // empty and its policy ACCEPT; it is listed all the same.
 func (t *ruleTx) deleteChain(c *rule.Command, id tableID) *rule.Error {
 	all := t.inOrder(id, c.Verbose > 0)
-	if c.Chain != "" {
+	if c.Named {
 		ch := t.chain(id, c.Chain)
 		if ch == nil {
 			return c.Refused(noSuch)
@@ -548,7 +573,7 @@ func (t *ruleTx) deleteChain(c *rule.Command, id tableID) *rule.Error {
 		if c.Verbose > 0 && !ch.builtin {
 			t.out.WriteString("Deleting chain `" + ch.name + "'\n")
 		}
-		if ch.builtin && c.Chain == "" && (ch.drop || len(ch.rules) > 0) {
+		if ch.builtin && !c.Named && (ch.drop || len(ch.rules) > 0) {
 			continue
 		}
 		used := slices.ContainsFunc(ch.table.chains, func(o *chain) bool {
@@ -578,10 +603,10 @@ func (t *ruleTx) setPolicy(c *rule.Command, id tableID) *rule.Error {
 	if c.Policy != "-" {
 		set(t, &ch.drop, c.Policy == "DROP")
 	}
-	if c.Line > 0 { // iptables-restore gives the counters along
-		set(t, &ch.packets, c.Packets)
-		set(t, &ch.bytes, c.Bytes)
-	}
+	// iptables-restore may give counters along; -P sets them to nothing.
+	set(t, &ch.packets, c.Packets)
+	set(t, &ch.bytes, c.Bytes)
+	set(t, &ch.counts, true)
 	return nil
 }
 

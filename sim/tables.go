@@ -64,7 +64,7 @@ func (n *Netns) snapTables() []state.Table {
 				s.Chains = append(s.Chains, state.Chain{Name: string(hookTrace[tableInfo[id].hooks[i]]), Policy: "ACCEPT", Absent: true})
 				continue
 			}
-			sc := state.Chain{Name: c.name, Packets: c.packets, Bytes: c.bytes}
+			sc := state.Chain{Name: c.name, Packets: c.packets, Bytes: c.bytes, Counts: c.counts}
 			if c.builtin {
 				sc.Policy = c.policy()
 			}
@@ -100,7 +100,7 @@ func (n *Netns) restoreTables(all []state.Table) error {
 			if sc.Absent {
 				continue
 			}
-			c := &chain{table: t, name: sc.Name, packets: sc.Packets, bytes: sc.Bytes, drop: sc.Policy == "DROP"}
+			c := &chain{table: t, name: sc.Name, packets: sc.Packets, bytes: sc.Bytes, drop: sc.Policy == "DROP", counts: sc.Counts}
 			if h, ok := rule.Builtin(s.Name, sc.Name); ok {
 				c.builtin, c.hook = true, hookPoint(h)
 			}
