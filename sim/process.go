@@ -96,6 +96,15 @@ func (p *Process) Exit() {
 	p.w.unused(n)
 }
 
+// Wait lets time pass until the process has ended. One that has not when the
+// limit is reached, or when the operation is given up, is interrupted; then it
+// reports true.
+func (p *Process) Wait(limit time.Duration) (interrupted bool) { return p.w.finish(p, limit) }
+
+// Idle lets time pass for what runs in the background, until it has all come to
+// rest or the limit is reached.
+func (w *World) Idle(limit time.Duration) { w.run(w.now+int64(limit), nil) }
+
 // command is the process's command line as one string.
 func (p *Process) command() string { return strings.Join(p.Args, " ") }
 

@@ -99,6 +99,12 @@ func failure(f *op.Failure) error {
 // Apply does an operation in a node. The result's journeys are those of all
 // packets that moved meanwhile. It returns an error only when ctx has ended.
 func (w *World) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
+	return w.Do(ctx, node, func(n *Netns) op.Result { return w.do(n, o) })
+}
+
+// Do is Apply for what a program in the node does: fn may start processes and
+// wait for them.
+func (w *World) Do(ctx context.Context, node string, fn func(*Netns) op.Result) (op.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return op.Result{}, err
 	}
@@ -108,7 +114,7 @@ func (w *World) Apply(ctx context.Context, node string, o op.Op) (op.Result, err
 	}
 	w.rec.begin()
 	w.ctx = ctx
-	res := w.do(n, o)
+	res := fn(n)
 	w.settle()
 	w.ctx = nil
 	if !w.building {
