@@ -209,13 +209,17 @@ func ruleKey(node, table, chain, text string) string {
 func (r *Renderer) journey(t *trace.Trace) string {
 	var lines []string
 	var last string // the packet as it was written last
-	for _, hop := range t.Hops {
+	for i, hop := range t.Hops {
 		if r.switches[hop.Node] {
 			continue
 		}
-		for _, s := range hop.Steps {
+		for k, s := range hop.Steps {
 			line, ok := r.step(hop.Node, &s)
 			if !ok {
+				continue
+			}
+			// The kernel tells of a decision by the hook that comes after it.
+			if s.Point == trace.RouteStep && i == len(t.Hops)-1 && k == len(hop.Steps)-1 {
 				continue
 			}
 			if p := r.packet(s.Before); p != last {
@@ -234,7 +238,7 @@ func (r *Renderer) journey(t *trace.Trace) string {
 	}
 	h, _ := first(t)
 	title := h.Proto
-	if t.Reply {
+	if t.Reply && !(h.Proto == "icmp" && h.ICMPType != 0) { // whose an error is, the kernel does not say
 		title += " back"
 	}
 	if len(t.Also) > 0 {
@@ -332,6 +336,9 @@ func (r *Renderer) endpoint(a netip.Addr, port uint16, proto string) string {
 }
 
 func (r *Renderer) end(t *trace.Trace) string {
+	if t.Disposition == trace.Unclaimed { // by everybody
+		return "end: unclaimed"
+	}
 	s := fmt.Sprintf("end: %s at %s", t.Disposition, t.Node)
 	if t.Code == trace.CodeVanished || t.Disposition == trace.Vanished {
 		return s + unexplained

@@ -33,7 +33,9 @@ func (r *Renderer) State(s *state.Snapshot) []string {
 			add("policy", "%d:%s%s%s%s table %d", p.Priority, opt(" from ", p.From), opt(" to ", p.To), opt(" iif ", p.Iif), num(" mark ", int(p.Mark)), p.Table)
 		}
 		for _, key := range slices.Sorted(maps.Keys(n.Sysctls)) {
-			add("sysctl", "%s=%s", key, n.Sysctls[key])
+			if recorded(key) {
+				add("sysctl", "%s=%s", key, n.Sysctls[key])
+			}
 		}
 		for _, t := range n.Tables {
 			was := raw.Table(t.Name)
@@ -85,10 +87,21 @@ func (r *Renderer) State(s *state.Snapshot) []string {
 	return lines
 }
 
+// recorded reports whether every snapshot has a setting; see state.Sysctls. The
+// model's has more, for itself.
+func recorded(key string) bool {
+	if slices.Contains(state.Sysctls, key) {
+		return true
+	}
+	f := strings.Split(key, ".")
+	return len(f) == 5 && f[2] == "conf" && f[3] != "all" && f[3] != "default" &&
+		slices.Contains([]string{"forwarding", "rp_filter", "route_localnet", "arp_ignore", "proxy_arp"}, f[4])
+}
+
 func (r *Renderer) link(l *state.Link, raw *state.Node, add func(part, format string, args ...any)) {
 	add("link", "%s %s mtu %d%s%s%s%s%s", l.Name, l.Type, l.MTU, flag(" up", l.Up), flag(" carrier", l.Carrier), opt(" master ", l.Master), opt(" parent ", l.Parent),
 		opt(" peer ", strings.Trim(l.PeerNode+"/"+l.PeerName, "/")))
-	if rl := raw.Link(l.Name); rl != nil && l.Port == nil { // a bridge takes the lowest of its ports'
+	if rl := raw.Link(l.Name); rl != nil && l.Port == nil && l.Type != "loopback" { // a bridge takes the lowest of its ports'
 		add("mac", "%s %s", l.Name, r.mac(rl.MAC))
 	}
 	for _, a := range l.Addrs {
