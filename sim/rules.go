@@ -209,6 +209,9 @@ func (t *ruleTx) do(c *rule.Command) *rule.Error {
 		}
 		return nil
 	case rule.DeclareChain:
+		if _, ok := rule.Builtin(c.Table, c.Chain); ok {
+			return t.setPolicy(c, id)
+		}
 		tb := t.table(id)
 		if ch := tb.chain(c.Chain); ch != nil {
 			t.clear(ch)
@@ -312,6 +315,9 @@ func (t *ruleTx) rule(c *rule.Command, id tableID, r *rule.Rule) *rule.Error {
 		verbose()
 		return nil
 	}
+	if c.Verb == rule.Append {
+		verbose()
+	}
 	if ch == nil {
 		return c.Refused(noSuch)
 	}
@@ -343,7 +349,9 @@ func (t *ruleTx) rule(c *rule.Command, id tableID, r *rule.Rule) *rule.Error {
 			errno = enoent // a built-in chain that nobody has made
 		}
 	}
-	verbose()
+	if c.Verb != rule.Append {
+		verbose()
+	}
 	if errno != 0 {
 		t.refuse(c, message, errno, "rule in chain "+ch.name)
 		return nil

@@ -19,6 +19,7 @@ func parseIptables(_ *Command, args []string) (op.Op, error) {
 	w := list{args: args}
 	for w.more() {
 		word, _ := w.next()
+		inverted := len(spec) > 0 && spec[len(spec)-1] == "!" // and so part of no rule: iptables says why
 		if long, value, ok := strings.Cut(word, "="); ok && (long == "--table" || long == "--wait") {
 			word = long
 			w.args = append([]string{value}, w.args...)
@@ -32,7 +33,7 @@ func parseIptables(_ *Command, args []string) (op.Op, error) {
 			spec = append(spec, word, v)
 			continue
 		case word == "-t" || word == "--table":
-			if table != "" {
+			if table != "" || inverted {
 				return nil, nil
 			}
 			table, _ = w.next()
@@ -40,7 +41,7 @@ func parseIptables(_ *Command, args []string) (op.Op, error) {
 				return nil, nil
 			}
 			continue
-		case strings.HasPrefix(word, "-t") && slices.Contains(tableNames, word[2:]) && table == "":
+		case strings.HasPrefix(word, "-t") && slices.Contains(tableNames, word[2:]) && table == "" && !inverted:
 			table = word[2:]
 			continue
 		case word == "-w" || word == "--wait":
@@ -61,13 +62,15 @@ func parseIptables(_ *Command, args []string) (op.Op, error) {
 			spec = append(spec, word)
 			continue
 		}
-		if verb != "" {
+		if verb != "" || inverted {
 			return nil, nil
 		}
 		verb, chain = v, attached
 		optional := v == "-X" || v == "-F" || v == "-Z"
 		if chain == "" && w.more() && (!optional || !strings.HasPrefix(w.args[0], "-")) {
-			chain, _ = w.next()
+			if chain, _ = w.next(); chain == "" {
+				return nil, nil // not the same as no chain
+			}
 		}
 		if chain == "" && optional {
 			continue
@@ -82,6 +85,8 @@ func parseIptables(_ *Command, args []string) (op.Op, error) {
 				return nil, nil
 			}
 			pos, hasPos = p, true
+		} else if (v == "-I" || v == "-D") && w.more() && !strings.HasPrefix(w.args[0], "-") && !strings.HasPrefix(w.args[0], "!") {
+			return nil, nil // iptables takes it for a number
 		}
 		if v == "-P" {
 			target, _ = w.next()

@@ -13,8 +13,9 @@ type Command struct {
 	Verb Verb
 	// Table is filter unless -t says otherwise.
 	Table string
-	Chain string // "" when the command names none
-	Num   int    // a rule's number in Chain, from 1; 0 when the command names none
+	Chain string
+	Named bool // the command names a chain, even if its name is ""
+	Num   int  // a rule's number in Chain, from 1; 0 when the command names none
 	// Rules are those of -A, -I, -R, -D and -C: one for each pair of a source and
 	// a destination, in that order.
 	Rules   []*Rule
@@ -160,7 +161,7 @@ func (c *Command) Refused(text string) *Error {
 // Incompatible is what is said of a chain that cannot be listed because it is
 // not there.
 func (c *Command) Incompatible() *Error {
-	return failure(c.Prog, c.Line, other, "chain `"+c.Chain+"' in table `"+c.Table+"' is incompatible, use 'nft' tool.\n")
+	return failure(c.Prog, c.Line, other, "chain `"+c.Chain+"' in table `"+c.Table+"' is incompatible, use 'nft' tool.")
 }
 
 // Batch is the refusal of a message of a transaction by the kernel
@@ -211,7 +212,6 @@ func (p *parser) take(g *got, not *bool) (again, done bool) {
 	case 'h':
 		panic(notSimulated("%s -h", p.Prog))
 	case 'p':
-		p.inverse(not)
 		p.option('p', *not)
 		p.protocol = strings.ToLower(p.last())
 		p.argv[p.optind-1] = p.protocol
@@ -220,11 +220,9 @@ func (p *parser) take(g *got, not *bool) (again, done bool) {
 			p.wrong("rule would never match protocol")
 		}
 	case 's':
-		p.inverse(not)
 		p.option('s', *not)
 		p.src, p.notSrc = new(p.last()), *not
 	case 'd':
-		p.inverse(not)
 		p.option('d', *not)
 		p.dst, p.notDst = new(p.last()), *not
 	case 'g':
@@ -246,7 +244,6 @@ func (p *parser) take(g *got, not *bool) (again, done bool) {
 		if p.optarg == "" {
 			p.wrong("Empty interface is likely to be undesired")
 		}
-		p.inverse(not)
 		p.option(g.letter, *not)
 		f := p.iface(p.last(), *not)
 		if g.letter == 'i' {
@@ -368,27 +365,27 @@ func (p *parser) verb(letter byte, not bool) {
 	}
 	switch letter {
 	case 'A', 'C', 'N':
-		p.Chain = p.optarg
+		p.Chain, p.Named = p.optarg, true
 	case 'D':
-		p.Chain = p.optarg
+		p.Chain, p.Named = p.optarg, true
 		if number() {
 			p.Verb = DeleteNum
 		}
 	case 'R':
-		p.Chain = p.optarg
+		p.Chain, p.Named = p.optarg, true
 		if !number() {
 			p.wrong("-R requires a rule number")
 		}
 	case 'I':
-		p.Chain = p.optarg
+		p.Chain, p.Named = p.optarg, true
 		if !number() {
 			p.Num = 1
 		}
 	case 'L', 'S', 'F', 'Z', 'X':
 		if p.given {
-			p.Chain = p.optarg
+			p.Chain, p.Named = p.optarg, true
 		} else if p.hasArg() {
-			p.Chain = p.word()
+			p.Chain, p.Named = p.word(), true
 		}
 		if (letter == 'L' || letter == 'S') && number() || letter == 'Z' && number() {
 			if letter == 'Z' {
@@ -396,13 +393,13 @@ func (p *parser) verb(letter byte, not bool) {
 			}
 		}
 	case 'E':
-		p.Chain = p.optarg
+		p.Chain, p.Named = p.optarg, true
 		if !p.hasArg() {
 			p.wrong("-E requires old-chain-name and new-chain-name")
 		}
 		p.NewName = p.word()
 	case 'P':
-		p.Chain = p.optarg
+		p.Chain, p.Named = p.optarg, true
 		if !p.hasArg() {
 			p.wrong("-P requires a chain and a policy")
 		}
@@ -551,22 +548,6 @@ func (p *parser) option(letter byte, not bool) {
 	p.options += string(letter)
 	if not && !strings.ContainsRune("sdpiof", rune(letter)) {
 		p.wrong("cannot have ! before -%c", letter)
-	}
-}
-
-// inverse reads a "!" after the option: check_inverse.
-func (p *parser) inverse(not *bool) {
-	if p.optarg != "!" {
-		return
-	}
-	p.notes.WriteString("Using intrapositioned negation (`--option ! this`) is deprecated in favor of extrapositioned (`! --option this`).\n")
-	if *not {
-		p.wrong("Multiple `!' flags not allowed")
-	}
-	*not = true
-	p.optind++
-	if p.optind > len(p.argv) {
-		p.wrong("no argument following `!'")
 	}
 }
 

@@ -79,7 +79,7 @@ func spaced(words ...string) string {
 // when the chain it names is not there.
 func (t *Table) Print(c *Command) (out string, ok bool) {
 	chains := t.Chains
-	if c.Chain != "" {
+	if c.Named {
 		found := t.Chain(c.Chain)
 		if found == nil {
 			return "", false
@@ -87,9 +87,6 @@ func (t *Table) Print(c *Command) (out string, ok bool) {
 		chains = []Chain{*found}
 	}
 	num := c.Num
-	if c.Chain == "" {
-		num = 0
-	}
 	var b strings.Builder
 	if c.Verb == ListRules {
 		if num == 0 {
@@ -223,7 +220,11 @@ func (f format) row(b *strings.Builder, number int, r Counted) {
 		fmt.Fprintf(b, "%5s %5s ", f.amount(r.Packets), f.amount(r.Bytes))
 	}
 	name := ""
-	if r.Target != nil {
+	switch r.Target.(type) {
+	case nil:
+	case *Notrack:
+		name = "CT" // what the kernel calls it
+	default:
 		name = r.Target.Name()
 	}
 	pad(9, name)

@@ -43,6 +43,9 @@ func (p *parser) makeRule(r *Rule) {
 func (p *parser) addTCP(r *Rule, m *TCP) {
 	t := *m
 	if t.Option != 0 || t == (TCP{Src: AllPorts, Dst: AllPorts}) {
+		if none := (Ports{0, 65535, true}); t.Src == none || t.Dst == none {
+			panic(notSimulated("--tcp-option with no port at all")) // never matches, and is listed as if it did
+		}
 		r.Matches = append(r.Matches, &t) // kept as it was
 		return
 	}

@@ -157,6 +157,7 @@ func (p *parser) load(e *extension) *loaded {
 // apply reads an option for the extension l: xtables_option_parse
 // (libxtables/xtoptions.c).
 func (p *parser) apply(l *loaded, o *option, not bool) {
+	o = l.ext.byID(o.id) // of several names for the same, the first is meant
 	bit := uint32(1) << o.id
 	name := l.ext.name
 	if !l.ext.old {

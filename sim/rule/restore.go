@@ -10,7 +10,7 @@ import (
 // Verbs that only iptables-restore has.
 const (
 	ResetTable   = Check << (iota + 1) // *TABLE: the table begins anew
-	DeclareChain                       // :CHAIN -
+	DeclareChain                       // :CHAIN POLICY [PACKETS:BYTES]
 )
 
 // Split takes a line of iptables-save apart into words. Only double quotes join
@@ -138,7 +138,7 @@ func (o Restore) Run(text string, commit func(line int, commands []*Command) (st
 			}
 			c := &Command{Prog: o.Prog, Line: line, Table: table, Chain: f[0], Verb: DeclareChain}
 			if _, ok := Builtin(table, c.Chain); ok {
-				c.Verb, c.Policy = SetPolicy, f[1]
+				c.Policy = f[1]
 				if o.Counters {
 					if len(f) < 3 || !c.readCounters(f[2]) {
 						return "", "", wrong("invalid policy counters for chain '%s'", c.Chain)

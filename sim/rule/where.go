@@ -26,6 +26,9 @@ func (r *Rule) Refusal(table string, hook Hook, builtin bool) int {
 	if r.Src.Mask == 0 && r.Src.Not || r.Dst.Mask == 0 && r.Dst.Not {
 		return einval // nothing left to compare: nft_payload_init
 	}
+	if r.Target == Queue {
+		return enoent // no such target
+	}
 	var at int // the bits of the hook; none in a user's chain
 	if builtin {
 		at = 1 << hook
@@ -38,10 +41,6 @@ func (r *Rule) Refusal(table string, hook Hook, builtin bool) int {
 			return einval
 		}
 		switch m := m.(type) {
-		case *UDP:
-			if backwards(m.Src) || backwards(m.Dst) {
-				return einval // nft_range_init
-			}
 		case *AddrType: // addrtype_mt_checkentry_v1
 			if m.LimitIn && m.LimitOut || at&(pre|in) != 0 && m.LimitOut || at&(post|out) != 0 && m.LimitIn {
 				return einval
@@ -65,10 +64,6 @@ func (r *Rule) Refusal(table string, hook Hook, builtin bool) int {
 		return einval
 	}
 	switch t := r.Target.(type) {
-	case Verdict:
-		if t == Queue {
-			return enoent // no such target
-		}
 	case *Reject: // reject_tg_check
 		if t.With == TCPReset && (r.Proto != 6 || r.NotProto) {
 			return einval
@@ -146,5 +141,3 @@ func placeOf(t Target) (table string, hooks int) {
 	}
 	return "", anywhere
 }
-
-func backwards(p Ports) bool { return p.Lo > p.Hi }
