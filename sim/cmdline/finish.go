@@ -25,6 +25,9 @@ func (c Command) Finish(r op.Result) op.Result {
 		return r
 	}
 	text, status := c.words(f)
+	if o, ok := c.Op.(op.LinkAdd); ok && c.noPort(o) && f.What != op.NoDevice {
+		text = vxlanNoPort + "\n" + text // it says so before it asks the kernel
+	}
 	r.Stderr, r.Status = text+"\n", status
 	return r
 }

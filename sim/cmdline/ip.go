@@ -571,6 +571,9 @@ func ifname(s string) bool {
 	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.HasPrefix(s, "-") || slices.Contains(ipWords, s) {
 		return false
 	}
+	if n, ok := strings.CutPrefix(s, "if"); ok && n != "" && n[0] >= '0' && n[0] <= '9' {
+		return false // if3 may stand for the interface of index 3 (ll_idx_a2n, lib/ll_map.c)
+	}
 	return !strings.ContainsFunc(s, func(r rune) bool {
 		return r == '/' || r == ':' || r <= ' ' || r >= 0x7f || r == '%' || r == '"' || r == '\''
 	})

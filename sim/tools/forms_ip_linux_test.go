@@ -124,7 +124,7 @@ var forms = []string{
 }
 
 var formWords = map[string][]string{
-	"dev":    strings.Fields("a0 a0 a0 a1 b0 br0 br0 c0 c1 lo x0 x1 v0 v1 nope if3 if99"),
+	"dev":    strings.Fields("a0 a0 a0 a1 b0 br0 br0 c0 c1 lo x0 x1 v0 v1 nope if3"),
 	"bridge": strings.Fields("br0 br0 br0 x0 v0 a0 nope"),
 	"new":    strings.Fields("x0 x1 v0 v1 v2 a0 br0 abcdefghijklmno abcdefghijklmnop a/b . 7 x:1"),
 	"ns":     strings.Fields("ns1 ns1 ns2 nope 1 99999"),
@@ -232,7 +232,19 @@ func normal(s said) said {
 // apart leaves of what two machines said only the lines the other did not say,
 // and of those that are JSON, the parts.
 func apart(a, b said) (said, said) {
-	split := func(s string) []string { return strings.Split(strings.ReplaceAll(s, "},{", "},\n{"), "\n") }
+	split := func(s string) []string {
+		if strings.HasPrefix(s, "[{") {
+			s = strings.ReplaceAll(s, "},{", "},\n{")
+			var parts []string
+			for _, o := range strings.Split(s, "\n") {
+				for _, f := range strings.Split(o, ",") {
+					parts = append(parts, o[:min(len(o), 50)]+" … "+f)
+				}
+			}
+			return parts
+		}
+		return strings.Split(s, "\n")
+	}
 	only := func(x, y string) string {
 		lines := split(y)
 		return strings.Join(slices.DeleteFunc(split(x), func(l string) bool { return slices.Contains(lines, l) }), "\n")

@@ -343,5 +343,5 @@ func (i *iproute) neighGet() {
 			return
 		}
 	}
-	fail(2, "RTNETLINK answers: No such file or directory")
+	fail(2, "Error: Neighbour entry not found.")
 }

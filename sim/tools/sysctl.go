@@ -203,7 +203,14 @@ func (s *sysctl) missing(path string) {
 	if s.ignore {
 		return
 	}
-	s.warn("sysctl: cannot stat %s: No such file or directory", path)
+	why := "No such file or directory"
+	for k := strings.TrimPrefix(path, "/proc/sys/"); strings.Contains(k, "/"); {
+		k = k[:strings.LastIndex(k, "/")]
+		if _, file := s.setting(cmdline.SysctlKey(k)); file {
+			why = "Not a directory"
+		}
+	}
+	s.warn("sysctl: cannot stat %s: %s", path, why)
 	s.status = 1
 }
 
