@@ -325,7 +325,15 @@ func assemble(j *journey, v View) (t trace.Trace, ok bool) {
 		return t, false
 	}
 	t.Summary = t.First().Summary()
-	b.end(&t, all[len(all)-1])
+	last := all[len(all)-1]
+	for _, p := range all { // of a broadcast's copies, the one that was for somebody
+		if h := t.First(); h.ARPOp == "request" && len(p.rx) > 0 {
+			if n := v.Node(p.node); n != nil && n.LocalAddr(h.Dst) {
+				last = p
+			}
+		}
+	}
+	b.end(&t, last)
 	return t, true
 }
 
@@ -476,7 +484,7 @@ func (b *builder) route(node string, n *state.Node, h trace.Header, dev string) 
 	switch {
 	case dev == "":
 		s.Verdict, s.Note = trace.Local, "local "+h.Dst.String()
-	case n != nil && n.LocalAddr(h.Dst):
+	case n != nil && n.LocalAddr(h.Dst) && loopback(n, dev): // with ping -I it may go out all the same
 		s.Verdict, s.Note = trace.Local, "local "+h.Dst.String()
 	case n != nil:
 		if r := n.Lookup(h.Dst); r != nil {
@@ -484,6 +492,11 @@ func (b *builder) route(node string, n *state.Node, h trace.Header, dev string) 
 		}
 	}
 	b.add(node, s)
+}
+
+func loopback(n *state.Node, dev string) bool {
+	l := n.Link(dev)
+	return l != nil && l.Type == "loopback"
 }
 
 type hookGroup struct {

@@ -130,7 +130,10 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	}
 	rec := Record{Text: text, Status: o.Status, Stdout: r.output(o.Stdout), Stderr: r.output(o.Stderr)}
 	began := map[string]bool{}
-	traces := slices.Clone(o.Traces)
+	var traces []trace.Trace
+	for i := range o.Traces {
+		traces = append(traces, unwrap(&o.Traces[i])...)
+	}
 	slices.SortStableFunc(traces, func(a, b trace.Trace) int { return cmp.Compare(a.Start, b.Start) })
 	for i := range traces {
 		t := &traces[i]
@@ -162,6 +165,55 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	}
 	maps.Copy(r.began, began)
 	return rec
+}
+
+// unwrap takes a journey through a tunnel apart, as the kernel reports it: the
+// frame's own, and for each tunnel that of the packet around it.
+func unwrap(t *trace.Trace) []trace.Trace {
+	inner := *t
+	inner.Hops = nil
+	var outer []trace.Trace
+	in := false // the step before was of a packet around it
+	for _, hop := range t.Hops {
+		for _, s := range hop.Steps {
+			to := &inner
+			switch {
+			case s.Point == trace.Tunnel:
+				in = false
+				continue
+			case s.Before.Outer != nil:
+				if !in {
+					outer = append(outer, trace.Trace{Start: t.Start + s.At, Disposition: trace.Delivered, Code: trace.CodeDelivered})
+				}
+				in = true
+				to = &outer[len(outer)-1]
+				s.Before = *s.Before.Outer
+				if s.After.Outer != nil {
+					s.After = *s.After.Outer
+				}
+				to.Node = hop.Node
+			default:
+				in = false
+			}
+			if n := len(to.Hops); n == 0 || to.Hops[n-1].Node != hop.Node {
+				to.Hops = append(to.Hops, trace.Hop{Node: hop.Node})
+			}
+			h := &to.Hops[len(to.Hops)-1]
+			h.Steps = append(h.Steps, s)
+		}
+	}
+	if len(outer) == 0 {
+		return []trace.Trace{*t}
+	}
+	if in { // it ended within the tunnel
+		last := &outer[len(outer)-1]
+		last.Disposition, last.Code, last.Args, last.Node = t.Disposition, t.Code, t.Args, t.Node
+		inner.Disposition, inner.Code = trace.Vanished, trace.CodeVanished
+		if h, ok := first(&inner); ok && h.Proto == "arp" {
+			inner.Disposition = trace.Unclaimed
+		}
+	}
+	return append(outer, inner)
 }
 
 func first(t *trace.Trace) (h trace.Header, ok bool) {
@@ -209,8 +261,22 @@ func ruleKey(node, table, chain, text string) string {
 func (r *Renderer) journey(t *trace.Trace) string {
 	var lines []string
 	var last string // the packet as it was written last
+	h, _ := first(t)
+	title := h.Proto
+	if t.Reply && !(h.Proto == "icmp" && h.ICMPType != 0) { // whose an error is, the kernel does not say
+		title += " back"
+	}
+	if h.Proto == "arp" { // one frame, that nothing changes
+		last = r.packet(h)
+		title += " " + last
+	}
+	also := slices.DeleteFunc(slices.Clone(t.Also), func(n string) bool { return r.switches[n] })
 	for i, hop := range t.Hops {
 		if r.switches[hop.Node] {
+			continue
+		}
+		if i > 0 && i < len(t.Hops)-1 && passedBy(hop) {
+			also = append(also, hop.Node)
 			continue
 		}
 		for k, s := range hop.Steps {
@@ -236,19 +302,20 @@ func (r *Renderer) journey(t *trace.Trace) string {
 	if len(lines) == 0 {
 		return ""
 	}
-	h, _ := first(t)
-	title := h.Proto
-	if t.Reply && !(h.Proto == "icmp" && h.ICMPType != 0) { // whose an error is, the kernel does not say
-		title += " back"
+	if h.Proto == "arp" { // the order of a broadcast's copies is chance
+		slices.Sort(lines)
 	}
-	if len(t.Also) > 0 {
-		also := slices.DeleteFunc(slices.Clone(t.Also), func(n string) bool { return r.switches[n] })
-		slices.Sort(also)
-		if also = slices.Compact(also); len(also) > 0 {
-			lines = append(lines, "also: "+strings.Join(also, " "))
-		}
+	slices.Sort(also)
+	if also = slices.Compact(also); len(also) > 0 {
+		lines = append(lines, "also: "+strings.Join(also, " "))
 	}
 	return title + "\n" + strings.Join(lines, "\n") + "\n" + r.end(t)
+}
+
+// passedBy reports whether a node only saw the packet go by, beneath a macvlan
+// that it was for.
+func passedBy(h trace.Hop) bool {
+	return !slices.ContainsFunc(h.Steps, func(s trace.Step) bool { return s.Point != trace.RX })
 }
 
 // step writes a point down. ok is false for one the kernel cannot report.

@@ -52,6 +52,9 @@ func (r *Renderer) State(s *state.Snapshot) []string {
 			}
 		}
 		for _, l := range n.Listeners {
+			if l.Proto == "udp" && r.tunnels[l.Port] { // the kernel's own, for a vxlan device
+				continue
+			}
 			add("listener", "%s %s:%d %s", l.Proto, l.Addr, l.Port, l.Process)
 		}
 		if n.Kind == state.Switch {
