@@ -116,9 +116,9 @@ type fibRow struct {
 func (f *fib) init() {
 	f.tables = map[int]*fibTable{tableMain: {id: tableMain}, tableLocal: {id: tableLocal}}
 	f.policies = []policy{
-		{priority: 0, table: tableLocal, proto: protKernel},
-		{priority: 32766, table: tableMain, proto: protKernel},
-		{priority: 32767, table: tableDefault, proto: protKernel},
+		{priority: 0, table: tableLocal, suppress: -1, proto: protKernel},
+		{priority: 32766, table: tableMain, suppress: -1, proto: protKernel},
+		{priority: 32767, table: tableDefault, suppress: -1, proto: protKernel},
 	}
 }
 

@@ -255,8 +255,12 @@ func (w *World) joinBridge(br, l *Link) *op.Failure {
 	l.master, l.port = br, newBridgePort()
 	l.port.no = no
 	br.bridge.ports = slices.Insert(br.bridge.ports, 0, l)
+	before := br.mac
 	w.portAdded(br, l)
 	w.recalculateBridgeID(br)
+	if br.mac != before {
+		br.watched = true // the kernel chooses it before the port forwards, and so looks at the carrier
+	}
 	w.selectPortState(br)
 	adjustBridgeMTU(br)
 	return nil

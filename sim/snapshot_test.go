@@ -81,8 +81,12 @@ func TestKernelSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range state.Diff(s.Canonical(), w.snapshot().Canonical()) {
-		t.Error(d)
+	for _, d := range state.Diff(&s, w.snapshot()) {
+		// The model tells more, and an address nobody answered for in the
+		// meantime is not asked for again.
+		if d.A != "" && d.A != "INCOMPLETE" {
+			t.Error(d)
+		}
 	}
 	if len(s.Nodes) < 5 || len(s.Node("host").Links) < 4 {
 		t.Error("the recording holds too little")
