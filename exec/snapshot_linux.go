@@ -212,12 +212,25 @@ func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*nod
 		}
 	case *netlink.Vxlan:
 		s.Parent = names[l.VtepDevIndex]
+		beneath := nsids[a.NetNsID]
+		if a.NetNsID < 0 {
+			beneath = nil
+		}
+		if beneath != nil { // it was moved away from where its tunnel begins
+			s.Parent = ""
+			if l.VtepDevIndex != 0 {
+				s.Parent, s.ParentNode = beneath.linkName(l.VtepDevIndex), beneath.name
+			}
+		}
 		s.VXLAN = &state.VXLAN{ID: l.VxlanId, Port: l.Port, Learning: l.Learning}
 		if l.SrcAddr != nil {
 			s.VXLAN.Local = l.SrcAddr.String()
 		}
 		if l.Group != nil {
 			s.VXLAN.Remote = l.Group.String()
+		}
+		if beneath != nil {
+			s.VXLAN.Node = beneath.name
 		}
 	}
 	if s.Master != "" {

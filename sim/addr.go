@@ -101,6 +101,7 @@ func (n *Netns) AddrChange(r AddrRequest) *op.Failure {
 	if l.mtu < minMTU { // it has no IP settings
 		return fail(enobufs, "ipv4: Device does not support IPv4") // in_dev is NULL
 	}
+	l.conf.set = allSet
 	if a.ip == 0 {
 		return nil // __inet_insert_ifa takes it for no address at all
 	}
@@ -117,6 +118,10 @@ func (n *Netns) AddrChange(r AddrRequest) *op.Failure {
 	}
 	return n.insertAddr(l, a)
 }
+
+// allSet: a link that was once given an address no longer follows what is
+// written for default (ipv4_devconf_setall).
+const allSet = 1<<32 - 1
 
 // insertAddr puts an address on a link: __inet_insert_ifa, net/ipv4/devinet.c.
 func (n *Netns) insertAddr(l *Link, a *ifAddr) *op.Failure {

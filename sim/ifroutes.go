@@ -180,6 +180,7 @@ func (n *Netns) addrsUp(l *Link) {
 		return
 	}
 	if l.kind == kindLoopback && len(l.addrs) == 0 {
+		l.conf.set = allSet
 		_ = n.insertAddr(l, &ifAddr{ip: 0x7f000001, peer: 0x7f000001, bits: 8, scope: scopeHost, label: l.name}) // cannot clash
 	}
 	for _, a := range l.addrs {

@@ -242,7 +242,6 @@ func (n *Netns) register(l *Link, want int) {
 	}
 	l.ns, l.index = n, want
 	l.conf, l.arp = n.dflt, defaultNeighConf
-	l.conf.set = 0
 	i, _ := slices.BinarySearchFunc(n.links, want, byIndex)
 	n.links = slices.Insert(n.links, i, l)
 	n.byName[l.name] = l

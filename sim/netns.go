@@ -26,9 +26,9 @@ type Netns struct {
 	nextIf int            // where the search for a free ifindex begins
 	nsids  map[*Netns]int // the numbers it has for other namespaces (struct net.netns_ids)
 
-	conf     devConf // net.ipv4.conf.all
-	dflt     devConf // net.ipv4.conf.default
-	sys      netConf // the other settings
+	conf     devConf         // net.ipv4.conf.all
+	dflt     devConf         // net.ipv4.conf.default
+	sys      netConf         // the other settings
 	written  map[string]bool // the settings that somebody wrote
 	fib      fib
 	inet     inetState // what IPv4 remembers beside its tables
@@ -66,6 +66,11 @@ func (n *Netns) init() {
 	n.fib.init()
 	n.lo = &Link{ns: n, name: "lo", kind: kindLoopback, mtu: 65536, carrierOn: true}
 	n.register(n.lo, 0)
+	for i, k := range confKeys { // as exec resets what a namespace inherits from the machine
+		if k.name == "rp_filter" || k.name == "route_localnet" || k.name == "arp_ignore" {
+			n.dflt.set |= 1 << i
+		}
+	}
 }
 
 // NetnsAdd makes a namespace that a file of the machine's /run/netns pins:

@@ -260,7 +260,12 @@ func (n *Netns) restore(s *state.Node) error {
 		return err
 	}
 	n.w.restoreConns(n, s.Conns)
-	n.restoreListeners(s.Listeners)
+	tunnels := n.tunnelSockets()
+	n.restoreListeners(slices.DeleteFunc(slices.Clone(s.Listeners), func(l state.Listener) bool {
+		return slices.ContainsFunc(tunnels, func(t state.Listener) bool {
+			return l.Process == "" && l.Proto == t.Proto && l.Addr == t.Addr && l.Port == t.Port
+		})
+	}))
 	return nil
 }
 
@@ -304,6 +309,7 @@ func (l *Link) restoreAddr(s state.Addr) error {
 	}
 	a.secondary = slices.ContainsFunc(l.addrs, func(b *ifAddr) bool { return b.sameNet(a) })
 	l.addrs = append(l.addrs, a)
+	l.conf.set = allSet
 	return nil
 }
 

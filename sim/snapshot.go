@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"vethlab/sim/state"
@@ -35,13 +36,29 @@ func (n *Netns) snapshot() state.Node {
 	s.Neighs = n.snapNeighs()
 	s.FDB = n.snapFDB()
 	s.Sysctls = n.snapSysctls()
-	s.Listeners = n.snapListeners()
+	s.Listeners = append(n.snapListeners(), n.tunnelSockets()...)
 	if n.kind != state.Switch {
 		s.Tables = n.snapTables()
 		s.IptablesVariant = n.variant
 		s.Conns = n.w.snapConns(n)
 	}
 	return s
+}
+
+// tunnelSockets are the kernel's own sockets, which take what comes out of
+// tunnels (vxlan_open, drivers/net/vxlan/vxlan_core.c).
+func (n *Netns) tunnelSockets() (ls []state.Listener) {
+	for _, m := range n.w.nodes {
+		for _, l := range m.links {
+			if v := l.vxlan; v != nil && v.ns == n && l.up {
+				s := state.Listener{Proto: "udp", Addr: IP(0).Addr(), Port: v.port}
+				if !slices.ContainsFunc(ls, func(t state.Listener) bool { return t.Port == s.Port }) {
+					ls = append(ls, s)
+				}
+			}
+		}
+	}
+	return ls
 }
 
 func (l *Link) snapshot() state.Link {
