@@ -182,7 +182,7 @@ func TestPolicies(t *testing.T) {
 	if a, b := via(7), via(0); a != "10.0.0.8 0" || b != "10.0.0.7 0" {
 		t.Errorf("marked by way of %s, others of %s", a, b)
 	}
-	if f := n.PolicyChange(PolicyRequest{Policy: state.Policy{Mark: 7, Table: 100}, HasMark: true}); f == nil || f.Errno != eexist {
+	if f := n.PolicyChange(PolicyRequest{Policy: state.Policy{Priority: 32765, Mark: 7, Table: 100}, HasMark: true, HasPriority: true}); f == nil || f.Errno != eexist {
 		t.Errorf("the same rule again: %v", f)
 	}
 	if f := n.PolicyChange(PolicyRequest{Policy: state.Policy{Mark: 7}, Delete: true}); f != nil {

@@ -117,9 +117,6 @@ func (n *Netns) PolicyChange(r PolicyRequest) *op.Failure {
 	}
 	n.fib.custom = true                // fib4_rule_configure
 	for _, e := range n.fib.policies { // rule_exists
-		if !r.HasPriority {
-			e.priority = p.priority
-		}
 		e.proto = p.proto
 		if e == p {
 			return fail(eexist, "")
