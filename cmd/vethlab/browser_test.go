@@ -23,51 +23,135 @@ import (
 	"vethlab/lessons"
 )
 
-// The whole lesson by keyboard alone, in each language of the page, on the
-// real kernel. Screenshots are kept in .artefacts/.
+// The whole lesson by keyboard alone, in languages of the page, on the real
+// kernel with the model's word beside. Screenshots are kept in .artefacts/.
 func TestBrowserLesson(t *testing.T) {
 	for _, lang := range []string{"en", "zh-CN"} {
 		t.Run(lang, func(t *testing.T) {
-			s := serveAs(t, users()[0])
-			tab := openTab(t, s)
+			tab := openTab(t, serveAs(t, users()[0]))
 			tab.speak(lang)
-			lesson := tab.lesson()
-			var seen struct{ snat, dnat, wrong, right bool }
-			for i, step := range lesson.Steps {
-				tab.at(i)
-				if h1 := tab.text("h1"); !strings.Contains(h1, step.Title[lang]) {
-					t.Errorf("step %s: the heading is %q, without %q", step.ID, h1, step.Title[lang])
-				}
-				if step.Predict != nil {
-					tab.typeKey('1')
-					tab.wait("the first option to be chosen", `() => document.querySelector('.opt[aria-pressed=true]')`)
-				}
-				tab.runStep(i, step.ID)
-				if step.Predict != nil {
-					tab.wait("the kernel's answer", `() => document.querySelector('.verdict') && !document.querySelector('.verdict.none') && document.querySelector('.opt.y')`)
-					if tab.is(`() => document.querySelector('.opt.x')`) {
-						seen.wrong = true
-						tab.wait("the misconception in words", `() => document.querySelector('.mis')?.textContent.length > 40`)
-					} else {
-						seen.right = true
-					}
-				}
-				if len(step.Commands) > 0 && step.Focus.Tab == "journey" {
-					tab.wait("the journey's table", `() => document.querySelectorAll('.hops th[scope=col]').length > 2`)
-					snat, dnat := tab.walk(step.ID)
-					seen.snat, seen.dnat = seen.snat || snat, seen.dnat || dnat
-				}
-				tab.shot(fmt.Sprintf("%02d-%s", i+1, step.ID))
-				if i < len(lesson.Steps)-1 {
-					tab.press(input.Enter) // on to the next
-				}
-			}
-			tab.wait("the end of the lesson", `() => document.querySelector('.finished')`)
-			if !seen.snat || !seen.dnat || !seen.wrong || !seen.right {
-				t.Errorf("not everything was seen: %+v", seen)
-			}
+			tab.play("", nil)
 			tab.clean()
 		})
+	}
+}
+
+// The whole lesson in the simulator: only "Simulated" is offered, and nothing is
+// ever shown as if a kernel had done it.
+func TestBrowserSimulated(t *testing.T) {
+	tab := openTab(t, startServer(t, vethlab("serve", "--listen", "127.0.0.1:0", "--backend", "sim")))
+	tab.speak("zh-TW")
+	tab.wait("a line on what it means", `() => document.querySelector('.note.sim')`)
+	tab.shot("sim-00-begin")
+	tab.play("sim-", func(step string) {
+		if tab.is(`() => document.querySelector('.seg.modes button:not([disabled]):not([aria-pressed=true])')`) || !tab.is(`() => document.querySelector('.tag.sim') && document.querySelector('.agree.sim')`) {
+			t.Errorf("step %s: the page does not say that it is simulated", step)
+		}
+		if tab.is(`() => document.querySelector('.hops tbody tr:not(.sim), .stage .journey:not(.sim), .ticket:not(.sim), .hops .ev, .ticket .ev')`) {
+			t.Errorf("step %s: something is shown as the kernel's", step)
+		}
+	})
+	tab.clean()
+}
+
+// S leads from the two side by side to the model's journeys, and to the
+// kernel's: the packet stays where it is, and so does everything around it.
+func TestBrowserSwitch(t *testing.T) {
+	tab := openTab(t, serveAs(t, users()[0]))
+	steps := tab.lesson().Steps
+	ping := slices.IndexFunc(steps, func(s lessons.Step) bool { return s.ID == "masquerade" })
+	for i := range ping + 1 {
+		tab.at(i)
+		tab.runStep(i, steps[i].ID)
+		for n := 0; i < ping && tab.is(fmt.Sprintf(`() => document.querySelectorAll('.dots .dot')[%d].getAttribute('aria-current') === 'step'`, i)) && n < 20; n++ {
+			tab.press(input.Enter)
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	tab.wait("both rows", `() => document.querySelectorAll('.hops tbody tr').length === 2 && document.querySelector('.hops tbody tr.sim')`)
+	for n := 0; n < 20 && !tab.is(`() => document.querySelector('.hops th.hot.here')`); n++ {
+		tab.press(input.ArrowRight)
+		time.Sleep(40 * time.Millisecond)
+	}
+	tab.wait("the rewrite", `() => document.querySelector('.stage .gate.acted.now')`)
+	where := func() string {
+		tab.wait("the page to stand still", `() => document.getAnimations().every((a) => a.playState !== 'running' || a.effect.getTiming().iterations === Infinity)`)
+		return tab.value(`() => JSON.stringify([...document.querySelectorAll('.seg.modes, .lesson, .stage, .drawer, .tabs button, .scrub, .chips, .room.main, .gate.now')].map((e) => { const r = e.getBoundingClientRect(); return [e.className.baseVal ?? e.className.replace(/ .*/, ''), r.x, r.y, r.width, r.height].map((x) => (typeof x === 'number' ? Math.round(x) : x.split(' ')[0])); }))`) +
+			tab.text(".hops th.here b") + tab.value(`() => document.querySelector('.scrub input').value`)
+	}
+	before := where()
+	agreed := tab.is(`() => document.querySelector('.agree.yes')`)
+	if agreed && (tab.is(`() => document.querySelector('.hops .off')`) || !tab.is(`() => document.querySelector('.ticket .model')`)) {
+		t.Error("they agree, and yet something is marked, or the ticket does not say it")
+	}
+	if !agreed {
+		t.Errorf("the model and the kernel do not agree: %s; %s", tab.text(".agree"), tab.text(".foretold"))
+	}
+	tab.shot("switch-both")
+	tab.axe("both")
+	for _, m := range []struct{ name, wants, not string }{
+		{"Simulated", ".hops tr.sim, .ticket.sim, .stage .journey.sim", ".hops tbody tr:not(.sim), .ticket .model, .ticket:not(.sim), .stage .journey:not(.sim)"},
+		{"Kernel", ".hops tbody tr:not(.sim), .ticket:not(.sim), .stage .journey:not(.sim)", ".hops tr.sim, .ticket .model, .ticket.sim, .stage .journey.sim, .agree, .foretold"},
+		{"Both", ".hops tr.sim, .hops tbody tr:not(.sim), .ticket .model", ".ticket.sim, .stage .journey.sim"},
+	} {
+		tab.typeKey('s')
+		tab.wait(m.name, fmt.Sprintf(`() => document.querySelector('.seg.modes [aria-pressed=true]').textContent === %q`, m.name))
+		for _, sel := range strings.Split(m.wants, ", ") {
+			tab.wait(m.name+": "+sel, fmt.Sprintf(`() => document.querySelector(%q)`, sel))
+		}
+		if tab.is(fmt.Sprintf(`() => document.querySelector(%q)`, m.not)) {
+			t.Errorf("%s: there is one of %s", m.name, m.not)
+		}
+		if now := where(); now != before {
+			t.Errorf("%s: something has moved\nfrom %s\nto   %s", m.name, before, now)
+		}
+		tab.shot("switch-" + strings.ToLower(m.name))
+		tab.axe(m.name)
+	}
+	tab.clean()
+}
+
+// play goes through the whole lesson by keyboard; seen, unless nil, is called
+// after each step.
+func (b *tab) play(prefix string, seen func(step string)) {
+	b.t.Helper()
+	lesson := b.lesson()
+	var snat, dnat, wrong, right bool
+	for i, step := range lesson.Steps {
+		b.at(i)
+		if h1 := b.text("h1"); !strings.Contains(h1, step.Title[b.lang]) {
+			b.t.Errorf("step %s: the heading is %q, without %q", step.ID, h1, step.Title[b.lang])
+		}
+		if step.Predict != nil {
+			b.typeKey('1')
+			b.wait("the first option to be chosen", `() => document.querySelector('.opt[aria-pressed=true]')`)
+		}
+		b.runStep(i, step.ID)
+		if step.Predict != nil {
+			b.wait("the answer", `() => document.querySelector('.verdict') && !document.querySelector('.verdict.none') && document.querySelector('.opt.y')`)
+			if b.is(`() => document.querySelector('.opt.x')`) {
+				wrong = true
+				b.wait("the misconception in words", `() => document.querySelector('.mis')?.textContent.length > 40`)
+			} else {
+				right = true
+			}
+		}
+		if len(step.Commands) > 0 && step.Focus.Tab == "journey" {
+			b.wait("the journey's table", `() => document.querySelectorAll('.hops th[scope=col]').length > 2`)
+			s, d := b.walk(step.ID)
+			snat, dnat = snat || s, dnat || d
+		}
+		if seen != nil {
+			seen(step.ID)
+		}
+		b.shot(fmt.Sprintf("%s%02d-%s", prefix, i+1, step.ID))
+		if i < len(lesson.Steps)-1 {
+			b.press(input.Enter) // on to the next
+		}
+	}
+	b.wait("the end of the lesson", `() => document.querySelector('.finished')`)
+	if !snat || !dnat || !wrong || !right {
+		b.t.Errorf("not everything was seen: SNAT %v, DNAT %v, a wrong answer %v, a right one %v", snat, dnat, wrong, right)
 	}
 }
 
@@ -249,6 +333,16 @@ func (b *tab) is(js string) bool {
 		b.t.Fatalf("%s: %v", js, err)
 	}
 	return v.Value.Bool()
+}
+
+// value is what a function of the page's gives, as text.
+func (b *tab) value(js string) string {
+	b.t.Helper()
+	v, err := b.page.Eval(js)
+	if err != nil {
+		b.t.Fatalf("%s: %v", js, err)
+	}
+	return v.Value.Str()
 }
 
 func (b *tab) text(selector string) string {

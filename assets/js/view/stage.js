@@ -82,6 +82,7 @@ function describe(snapshot, t) {
 /** What left the scene a moment ago. @param {Scene} scene */
 function useGhosts(scene) {
   const before = useRef(scene);
+  const timer = useRef(0); // outlasts the scene: more may change while things fade
   const [ghosts, set] = useState(/** @type {Pick<Scene, 'rooms' | 'cables' | 'bars' | 'ports'>} */ ({ rooms: [], cables: [], bars: [], ports: [] }));
   useLayoutEffect(() => {
     const old = before.current;
@@ -92,8 +93,8 @@ function useGhosts(scene) {
     };
     if (!now.rooms.length && !now.cables.length && !now.bars.length && !now.ports.length) return;
     set(now);
-    const timer = setTimeout(() => set({ rooms: [], cables: [], bars: [], ports: [] }), fade);
-    return () => clearTimeout(timer);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => set({ rooms: [], cables: [], bars: [], ports: [] }), fade);
   }, [scene]);
   return ghosts;
 }
