@@ -123,6 +123,9 @@ func (w *World) neighSend(nb *neigh, p *packet) {
 		return
 	}
 	p.srcMAC, p.dstMAC = nb.dev.mac, nb.mac
+	if p.bridgedDNAT { // its source comes back in brNfPreRoutingFinishSlow; packet sockets see it so already
+		p.srcMAC = p.bridgedSrc
+	}
 	w.devXmit(nb.dev, p)
 }
 
