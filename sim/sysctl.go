@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -461,9 +460,6 @@ var netKeys = func() map[string]func(*Netns) setting {
 	}
 	return m
 }()
-
-// settingNames are all keys of netKeys, in order.
-var settingNames = slices.Sorted(maps.Keys(netKeys))
 
 // icmpRatelimit is in milliseconds, rounded up to jiffies.
 func icmpRatelimit(n *Netns) setting {
