@@ -111,7 +111,7 @@ bench: needs ## measure, and print ratios within the one run
 .PHONY: agree
 agree: needs needs-agree ## hold the simulator against the kernel in N=1500 fresh cases (SEED=1: the same again)
 	@mkdir -p .cache && go test -c -o .cache/agree.test ./sim/agree
-	@cd sim/agree && exec ../../.cache/agree.test -test.run '^TestAgree$$' -test.timeout 0 -progress -stop 0 -n $(or $(N),1500) -seed $(or $(SEED),0) -keep $(CURDIR)/.artefacts/agree
+	@cd sim/agree && exec ../../.cache/agree.test -test.run '^TestAgree$$' -test.timeout 0 -progress -shrink 1m -n $(or $(N),1500) -seed $(or $(SEED),0) -keep $(CURDIR)/.artefacts/agree
 
 .PHONY: fmt
 fmt: ## format the Go code

@@ -173,27 +173,36 @@ func unwrap(t *trace.Trace) []trace.Trace {
 	inner := *t
 	inner.Hops = nil
 	var outer []trace.Trace
-	in := false // the step before was of a packet around it
+	type around struct {
+		src, dst netip.Addr
+		id       uint16
+	}
+	seen := map[around]int{}
+	in := -1 // the packet around it that the step before was of
 	for _, hop := range t.Hops {
 		for _, s := range hop.Steps {
 			to := &inner
 			switch {
 			case s.Point == trace.Tunnel:
-				in = false
+				in = -1
 				continue
 			case s.Before.Outer != nil:
-				if !in {
+				which := around{s.Before.Outer.Src, s.Before.Outer.Dst, s.Before.Outer.ID}
+				k, ok := seen[which]
+				if !ok {
+					k = len(outer)
+					seen[which] = k
 					outer = append(outer, trace.Trace{Start: t.Start + s.At, Disposition: trace.Delivered, Code: trace.CodeDelivered})
 				}
-				in = true
-				to = &outer[len(outer)-1]
+				in = k
+				to = &outer[k]
 				s.Before = *s.Before.Outer
 				if s.After.Outer != nil {
 					s.After = *s.After.Outer
 				}
 				to.Node = hop.Node
 			default:
-				in = false
+				in = -1
 			}
 			if n := len(to.Hops); n == 0 || to.Hops[n-1].Node != hop.Node {
 				to.Hops = append(to.Hops, trace.Hop{Node: hop.Node})
@@ -205,8 +214,8 @@ func unwrap(t *trace.Trace) []trace.Trace {
 	if len(outer) == 0 {
 		return []trace.Trace{*t}
 	}
-	if in { // it ended within the tunnel
-		last := &outer[len(outer)-1]
+	if in >= 0 { // it ended within the tunnel
+		last := &outer[in]
 		last.Disposition, last.Code, last.Args, last.Node = t.Disposition, t.Code, t.Args, t.Node
 		inner.Disposition, inner.Code = trace.Vanished, trace.CodeVanished
 		if h, ok := first(&inner); ok && h.Proto == "arp" {
