@@ -461,7 +461,8 @@ func (b *builder) pass(p *pass) {
 }
 
 func (b *builder) bridge(p *pass, n *state.Node, bridge string, up bool, rx []Sighting) {
-	if bridge != "" && !up && len(p.tx) > 0 {
+	forwarded := len(p.tx) > 0 || slices.ContainsFunc(p.hooks, func(h Hook) bool { return h.Point == trace.Forward })
+	if bridge != "" && !up && forwarded {
 		h := p.rx[0].Header
 		b.add(p.node, trace.Step{Point: trace.Bridge, Dev: bridge, Before: h, After: h, Evidence: trace.Explained})
 	}
