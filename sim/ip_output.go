@@ -16,7 +16,7 @@ func (w *World) ipLocalOut(n *Netns, p *packet) {
 	if !ok || !w.hook(hookOutput, p, nil, dev) {
 		return
 	}
-	if p.dst != dst || p.route.dev != dev {
+	if p.dst != dst {
 		w.noteRoute(p, p.route.local)
 	}
 	w.ipOutput(n, p)

@@ -317,13 +317,18 @@ func matchPhysdev(m *rule.Physdev, p *packet) bool {
 	return m.Out.Any() || p.physOut != nil && m.Out.Contains(p.physOut.name)
 }
 
-// matchOwner: owner_mt. Every program of a lab runs as root.
+// matchOwner: owner_mt. Every program of a lab runs as its root. What the
+// kernel itself answers comes from a socket, too (icmp_sk, tcp_sk), but that
+// belongs to nobody of the lab; the reset of a REJECT has none.
 func matchOwner(m *rule.Owner, p *packet) bool {
-	if p.sock == nil {
-		// All that is asked must be asked with a "!".
-		return (m.UID == nil || m.UID.Not) && (m.GID == nil || m.GID.Not) && m.Socket != rule.Yes
+	switch {
+	case p.sock != nil:
+		return m.Socket != rule.No && (m.UID == nil || m.UID.Contains(0)) && (m.GID == nil || m.GID.Contains(0))
+	case p.in == nil && !(p.proto == protoTCP && p.ctInfo == ctRelatedReply):
+		return m.Socket != rule.No && (m.UID == nil || m.UID.Not) && (m.GID == nil || m.GID.Not)
 	}
-	return m.Socket != rule.No && (m.UID == nil || m.UID.Contains(0)) && (m.GID == nil || m.GID.Contains(0))
+	// All that is asked must be asked with a "!".
+	return m.Socket != rule.Yes && (m.UID == nil || m.UID.Not) && (m.GID == nil || m.GID.Not)
 }
 
 // matchRPFilter: rpfilter_mt, before --invert.

@@ -146,6 +146,9 @@ func (w *World) reject(v *visitor, t *rule.Reject, p *packet) {
 		w.sendReset(v, p)
 		return
 	}
+	if p.physIn != nil && p.route.dev == nil {
+		p.route = route{dev: v.in} // br_netfilter's bridge_parent_rtable
+	}
 	w.icmpSend(p, icmpDestUnreach, rejectCodes[t.With], 0)
 }
 
@@ -168,6 +171,15 @@ func (w *World) sendReset(v *visitor, old *packet) {
 	} else {
 		p.tcpFlags |= tcpACK
 		p.ack = segmentEnd(old)
+	}
+	if old.physIn != nil {
+		// What was bridged is answered by the port it came in by, past all hooks,
+		// with the destination's MAC address.
+		p.srcMAC, p.dstMAC, p.ttl = old.dstMAC, old.srcMAC, n.defaultTTL()
+		n.ctTCPClosing(old.ct)
+		w.depart(p, old.flow, !old.reply)
+		w.devXmit(old.physIn, p)
+		return
 	}
 	// Only the destination itself may answer from an address of its own.
 	var src IP
