@@ -611,9 +611,13 @@ func (t *ruleTx) setPolicy(c *rule.Command, id tableID) *rule.Error {
 	if c.Policy != "-" {
 		set(t, &ch.drop, c.Policy == "DROP")
 	}
-	// iptables-restore may give counters along; -P sets them to nothing.
-	set(t, &ch.packets, c.Packets)
-	set(t, &ch.bytes, c.Bytes)
+	// iptables-restore may give counters along; -P sets them to nothing, even with -c.
+	var packets, bytes uint64
+	if c.Verb == rule.DeclareChain {
+		packets, bytes = c.Packets, c.Bytes
+	}
+	set(t, &ch.packets, packets)
+	set(t, &ch.bytes, bytes)
 	set(t, &ch.counts, true)
 	return nil
 }

@@ -186,6 +186,9 @@ func (o Restore) Run(text string, commit func(line int, commands []*Command) (st
 				}
 				continue
 			}
+			if c.Verb&(List|ListRules) != 0 {
+				return "", "", notSimulated("%s with -%s", o.Prog, c.Verb.letter()) // it lists what is not committed yet
+			}
 			commands = append(commands, c)
 		case o.Table != "" && table != "" && table != o.Table:
 		default:

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vethlab/sim/op"
 )
 
 // TestFormsIptables holds iptables of a simulated lab against the machine's: the
@@ -53,7 +55,7 @@ func TestFormsIptables(t *testing.T) {
 				continue
 			}
 			different++
-			t.Errorf("form %d of batch %d of seed %d (-forms.seed %d)%s\n  $ %s\n machine: %v\n model:   %v", k, i, seed, seed, history(forms[:k], ours), line(f), m, o)
+			t.Errorf("form %d of batch %d of seed %d (-forms.seed %d)%s\n  $ %s\n machine: %v\n model:   %v", k, i, seed, seed, history(forms[:k], ours), f.String(), m, o)
 			break // what follows met other tables
 		}
 	}
@@ -63,12 +65,30 @@ func TestFormsIptables(t *testing.T) {
 	}
 }
 
+// typedForm is a command line, and what the program reads.
+type typedForm struct {
+	argv  []string
+	stdin string
+}
+
+// String is the form as a shell reads it.
+func (f typedForm) String() string {
+	s := ""
+	for _, w := range f.argv {
+		s += "'" + strings.ReplaceAll(w, "'", `'\''`) + "' "
+	}
+	if f.stdin != "" {
+		s += "<<'END'\n" + f.stdin + "END"
+	}
+	return s
+}
+
 // history are the forms before one that changed something.
-func history(forms [][]string, ours []answer) string {
+func history(forms []typedForm, ours []answer) string {
 	s := ""
 	for k, f := range forms {
 		if ours[k].status == 0 && ours[k].save != "" && (k == 0 || ours[k].save != ours[k-1].save) {
-			s += "\n  # " + line(f)
+			s += "\n  # " + f.String()
 		}
 	}
 	return s
@@ -85,9 +105,16 @@ func (a answer) String() string {
 	return fmt.Sprintf("%d %q %q\n%s", a.status, a.out, a.stderr, a.save)
 }
 
-func ask(t testing.TB, lab *Lab, form []string) answer {
+func ask(t testing.TB, lab *Lab, f typedForm) answer {
 	t.Helper()
-	r := lab.typed("host", form)
+	r := lab.typed("host", f.argv)
+	if f.stdin != "" {
+		res, err := lab.Apply(t.Context(), "host", op.Tool{Argv: f.argv, Stdin: f.stdin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r = said{res.Output, res.Stderr, res.Status}
+	}
 	a := answer{status: r.status, out: r.stdout, stderr: r.stderr}
 	if a.status == 0 {
 		a.save = withoutDates(lab.typed("host", []string{"iptables-save", "-c"}).stdout)
@@ -110,14 +137,14 @@ const endMark = "\x1e"
 
 // askMachine has the machine's programs answer in a namespace of their own, all
 // but the forms that the model does not know.
-func askMachine(t *testing.T, forms [][]string, ours []answer) []answer {
+func askMachine(t *testing.T, forms []typedForm, ours []answer) []answer {
 	t.Helper()
 	var script strings.Builder
 	for k, f := range forms {
 		if ours[k].status == 95 {
 			continue
 		}
-		script.WriteString(line(f) + "\ns=$?\n" + `printf '\036%d\036' $s; printf '\036' >&2; [ $s != 0 ] || iptables-save -c; printf '\036'` + "\n")
+		script.WriteString(f.String() + "\ns=$?\n" + `printf '\036%d\036' $s; printf '\036' >&2; [ $s != 0 ] || iptables-save -c; printf '\036'` + "\n")
 	}
 	out, stderr, err := inNetns(script.String())
 	if err != nil {
@@ -130,7 +157,7 @@ func askMachine(t *testing.T, forms [][]string, ours []answer) []answer {
 			continue
 		}
 		if len(outs) < 4 || len(errs) < 2 {
-			t.Fatalf("the machine answered no more at %s: %q", line(forms[k]), stderr)
+			t.Fatalf("the machine answered no more at %s: %q", forms[k], stderr)
 		}
 		status, err := strconv.Atoi(outs[1])
 		if err != nil {
@@ -166,32 +193,23 @@ func inNetns(script string) (stdout, stderr string, err error) {
 	return o.String(), e.String(), err
 }
 
-// line is a form as a shell reads it.
-func line(argv []string) string {
-	q := make([]string, len(argv))
-	for i, w := range argv {
-		q[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-	}
-	return strings.Join(q, " ")
-}
-
 // gen makes forms.
 type gen struct{ *rand.Rand }
 
 // iptablesForms makes n forms, and asks a lab each in turn. Of those that it
 // refuses most are dropped, lest there be little else.
-func iptablesForms(t *testing.T, r *rand.Rand, n int) (forms [][]string, ours []answer) {
+func iptablesForms(t *testing.T, r *rand.Rand, n int) (forms []typedForm, ours []answer) {
 	g := gen{r}
 	lab := newSimMachine(t)
 	for _, c := range []string{"-N A", "-t nat -N A", "-N B", "-N DOCKER", "-t nat -N DOCKER", "-t mangle -N A"} {
 		if g.chance(50) {
-			f := append([]string{"iptables"}, strings.Fields(c)...)
+			f := typedForm{argv: append([]string{"iptables"}, strings.Fields(c)...)}
 			forms, ours = append(forms, f), append(ours, ask(t, lab, f))
 		}
 	}
 	for len(forms) < n {
-		f := append([]string{"iptables"}, g.command()...)
-		if a := ask(t, lab, f); a.status == 0 || g.chance(25) {
+		f := g.form(forms)
+		if a := ask(t, lab, f); a.status == 0 || f.stdin != "" || g.chance(25) {
 			forms, ours = append(forms, f), append(ours, a)
 		}
 	}
@@ -206,6 +224,67 @@ func (g gen) not(s ...string) []string {
 		return append([]string{"!"}, s...)
 	}
 	return s
+}
+
+// form is any form; earlier are those before it.
+func (g gen) form(earlier []typedForm) typedForm {
+	switch n := g.IntN(100); {
+	case n < 6 && len(earlier) > 0: // a rule that may be there
+		f := earlier[g.IntN(len(earlier))]
+		if f.stdin != "" {
+			return f
+		}
+		argv := slices.Clone(f.argv)
+		for i, w := range argv {
+			if w == "-A" || w == "--append" {
+				argv[i] = g.of("-D", "-C", "-C")
+			}
+		}
+		return typedForm{argv: argv}
+	case n < 12:
+		return g.restore()
+	}
+	return typedForm{argv: append([]string{"iptables"}, g.command()...)}
+}
+
+// restore is something for iptables-restore to read.
+func (g gen) restore() typedForm {
+	f := typedForm{argv: append([]string{"iptables-restore"}, g.words("", "", "-n", "-n", "-c", "-t", "-v", "-n -c", "--noflush", "-T nat", "-w 5")...)}
+	var b strings.Builder
+	for range 1 + g.IntN(2) {
+		table := g.of("filter", "filter", "nat", "mangle", "raw")
+		b.WriteString("*" + table + "\n")
+		chains := map[string][]string{"filter": {"INPUT", "FORWARD", "OUTPUT"}, "nat": {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
+			"mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}, "raw": {"PREROUTING", "OUTPUT"}}[table]
+		for _, c := range append(chains, "A", "C") {
+			if g.chance(50) {
+				fmt.Fprintf(&b, ":%s %s [%d:%d]\n", c, g.of("ACCEPT", "ACCEPT", "-", "DROP", "X"), g.IntN(9), g.IntN(9000))
+			}
+		}
+		for range g.IntN(4) {
+			if g.chance(30) {
+				fmt.Fprintf(&b, "[%d:%d] ", g.IntN(9), g.IntN(9000))
+			}
+			b.WriteString(g.of("-A", "-A", "-A", "-I") + " " + g.of(append(chains, "A", "C")...))
+			for _, w := range g.rule(table) {
+				switch {
+				case w == "" || strings.ContainsAny(w, " \n\"\\'"):
+					b.WriteString(` "` + strings.NewReplacer(`"`, `\"`, `\`, `\\`, "\n", "").Replace(w) + `"`)
+				default:
+					b.WriteString(" " + w)
+				}
+			}
+			b.WriteByte('\n')
+		}
+		if g.chance(5) {
+			b.WriteString(g.of("-F\n", "-F\n", "# a comment\n", "\n", "-N A\n", "-X A\n", "-P INPUT DROP\n", "nonsense\n", ":\n", "-D INPUT 1\n"))
+		}
+		if g.chance(97) {
+			b.WriteString("COMMIT\n")
+		}
+	}
+	f.stdin = b.String()
+	return f
 }
 
 // command is a command line after the program's name.
