@@ -191,6 +191,7 @@ func (n *Netns) delAddr(l *Link, a *ifAddr) {
 	n.delAddrRoutes(l, a, nil)
 	if len(l.addrs) == 0 {
 		n.routesDown(l, true) // IP is off on this link (fib_disable_ip)
+		n.w.neighFlush(l, true)
 	}
 	n.addrGone(l, a)
 	if promote != nil {

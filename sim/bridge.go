@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vethlab/sim/state"
@@ -26,6 +28,7 @@ type bridge struct {
 	ageing         time.Duration
 	callIptables   bool // the bridge's own nf_call_iptables, beside the namespace's
 	fdb            map[MAC]*fdbEntry
+	made           int // how many entries it has had
 }
 
 // bridgePort holds the settings of a bridge's port (struct net_bridge_port).
@@ -60,6 +63,18 @@ type fdbEntry struct {
 	local  bool  // frames for it go up to the node
 	static bool  // put there by hand; does not age
 	seen   int64 // when a frame last came from it
+	nth    int   // of the entries the bridge has had; they are listed from the newest on
+}
+
+// newEntry puts an entry in the table in place of another that there may be.
+func (br *Link) newEntry(e fdbEntry) {
+	if old := br.bridge.fdb[e.mac]; old != nil {
+		e.nth = old.nth
+	} else {
+		br.bridge.made++
+		e.nth = br.bridge.made
+	}
+	br.bridge.fdb[e.mac] = &e
 }
 
 // bridgeAgeing is the default ageing time (BR_DEFAULT_AGEING_TIME).
@@ -92,7 +107,7 @@ func (br *Link) fdbUpdate(port *Link, mac MAC) {
 	switch {
 	case br.bridge.ageing == 0: // "some users want to always flood" (hold_time)
 	case e == nil:
-		br.bridge.fdb[mac] = &fdbEntry{mac: mac, port: port, seen: br.ns.w.now}
+		br.newEntry(fdbEntry{mac: mac, port: port, seen: br.ns.w.now})
 	case e.local: // "received packet with own address as source address"
 	default:
 		e.port, e.seen = port, br.ns.w.now // a station that moved, also when its entry is static
@@ -104,7 +119,7 @@ func (br *Link) fdbLocal(port *Link, mac MAC) {
 	if e := br.bridge.fdb[mac]; e != nil && e.local {
 		return // the first to have it keeps it
 	}
-	br.bridge.fdb[mac] = &fdbEntry{mac: mac, port: port, local: true}
+	br.newEntry(fdbEntry{mac: mac, port: port, local: true})
 }
 
 // fdbForgetLocal takes an own address of a port (or with nil of the bridge)
@@ -341,14 +356,16 @@ func (n *Netns) snapFDB() []state.FDB {
 		if l.bridge == nil {
 			continue
 		}
-		for _, mac := range sortedMACs(l.bridge.fdb) {
-			e := l.bridge.fdb[mac]
+		for _, e := range slices.SortedFunc(maps.Values(l.bridge.fdb), func(a, b *fdbEntry) int { return b.nth - a.nth }) {
 			if l.expired(e) {
 				continue
 			}
-			row := state.FDB{MAC: mac.String(), Dev: l.name, Local: e.local, Static: e.static && !e.local}
+			row := state.FDB{MAC: e.mac.String(), Dev: l.name, Local: e.local, Static: e.static && !e.local}
 			if e.port != nil {
 				row.Dev = e.port.name
+			}
+			if !e.local && !e.static {
+				row.Age = float64(n.w.now-e.seen) / 1e9
 			}
 			rows = append(rows, row)
 		}
@@ -359,7 +376,7 @@ func (n *Netns) snapFDB() []state.FDB {
 // restoreFDB puts back what snapFDB listed. How old an entry is is not in a
 // snapshot: its age begins anew.
 func (n *Netns) restoreFDB(rows []state.FDB) {
-	for _, r := range rows {
+	for _, r := range slices.Backward(rows) {
 		mac, _ := parseMAC(r.MAC)
 		l := n.link(r.Dev)
 		switch {
@@ -374,11 +391,11 @@ func (n *Netns) restoreFDB(rows []state.FDB) {
 				e = &vxlanEntry{mac: mac, permanent: r.Local, static: r.Static, used: n.w.now}
 				l.vxlan.fdb[mac] = e
 			}
-			e.remotes = append(e.remotes, ipOf(a))
+			e.remotes = append([]IP{ipOf(a)}, e.remotes...)
 		case l.master != nil:
-			l.master.bridge.fdb[mac] = &fdbEntry{mac: mac, port: l, local: r.Local, static: r.Static, seen: n.w.now}
+			l.master.newEntry(fdbEntry{mac: mac, port: l, local: r.Local, static: r.Static, seen: n.w.now})
 		case l.bridge != nil:
-			l.bridge.fdb[mac] = &fdbEntry{mac: mac, local: r.Local, static: r.Static, seen: n.w.now}
+			l.newEntry(fdbEntry{mac: mac, local: r.Local, static: r.Static, seen: n.w.now})
 		}
 	}
 }

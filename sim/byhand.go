@@ -90,6 +90,9 @@ func (n *Netns) FDBChange(r FDBRequest) *op.Failure {
 	case l.bridge != nil:
 		return l.fdbByHand(nil, &r)
 	}
+	if r.Mode != Delete && r.State != "" && r.State != "permanent" {
+		return fail(einval, "") // ndo_dflt_fdb_add
+	}
 	return nil // an address that the device itself listens to, which makes no difference here
 }
 
@@ -110,7 +113,7 @@ func (br *Link) fdbByHand(port *Link, r *FDBRequest) *op.Failure {
 	case r.MAC == MAC{}:
 		return fail(einval, "")
 	case port == nil && !local:
-		return fail(einval, "FDB entry towards bridge must be permanent")
+		return fail(einval, "") // "FDB entry towards bridge must be permanent", in the kernel's log
 	case port != nil && !local && !static && port.port.state != portLearning && port.port.state != portForwarding:
 		return fail(eperm, "")
 	case e == nil && r.Mode == Change:
@@ -118,7 +121,7 @@ func (br *Link) fdbByHand(port *Link, r *FDBRequest) *op.Failure {
 	case e != nil && r.Mode == Add:
 		return fail(eexist, "")
 	}
-	fdb[r.MAC] = &fdbEntry{mac: r.MAC, port: port, local: local, static: static, seen: br.ns.w.now}
+	br.newEntry(fdbEntry{mac: r.MAC, port: port, local: local, static: static, seen: br.ns.w.now})
 	return nil
 }
 

@@ -82,7 +82,7 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 	if n.byName[o.Name] != nil {
 		return fail(eexist, "")
 	}
-	if len(o.Name) > 15 {
+	if len(o.Name) > 15 || !validName(o.Name) || len(o.Peer) > 15 || o.Peer != "" && !validName(o.Peer) {
 		return fail(einval, "")
 	}
 	l := &Link{ns: n, kind: linkKind(o.Kind), mtu: ethDataLen, carrierOn: true}
@@ -148,6 +148,7 @@ func (n *Netns) addBridge(l *Link, o op.LinkAdd) *op.Failure {
 	l.name = n.freeName(o.Name)
 	l.bridge = newBridge(l)
 	n.register(l, 0)
+	l.fdbLocal(nil, l.mac)
 	if o.MAC != "" {
 		l.bridge.macSet = true
 		n.w.changeBridgeID(l, l.mac)

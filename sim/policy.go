@@ -100,20 +100,20 @@ func (p *policy) matches(n *Netns, fl *flowi) bool {
 // PolicyChange adds a rule or deletes one: `ip rule` (fib_newrule, fib_delrule).
 func (n *Netns) PolicyChange(r PolicyRequest) *op.Failure {
 	p, f := policyOf(r)
+	if !r.HasPriority {
+		p.priority = n.fib.defaultPriority()
+	}
 	switch {
 	case f != nil:
 		return f
 	case p.tos&3 != 0:
 		return fail(einval, "Invalid dsfield (tos): ECN bits must be 0")
+	case p.action == policyGoto && p.goTo <= p.priority:
+		return fail(einval, "Backward goto not supported")
 	case r.Delete:
 		return n.deletePolicy(&r, p)
-	case p.action == policyGoto && r.HasPriority && p.goTo <= p.priority:
-		return fail(einval, "Backward goto not supported")
 	case p.action == policyLookup && p.table == 0:
 		return fail(einval, "Invalid table")
-	}
-	if !r.HasPriority {
-		p.priority = n.fib.defaultPriority()
 	}
 	n.fib.custom = true                // fib4_rule_configure
 	for _, e := range n.fib.policies { // rule_exists

@@ -104,6 +104,9 @@ func (l *Link) snapshot() state.Link {
 			s.VXLAN.Node = v.ns.name
 		}
 	}
+	if l.bridge != nil {
+		s.MACSet = l.bridge.macSet
+	}
 	if b := l.bridge; b != nil && b.ageing != bridgeAgeing {
 		n := int(b.ageing / (10 * time.Millisecond))
 		s.Ageing = &n

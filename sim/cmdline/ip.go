@@ -349,8 +349,8 @@ func parseAddr(verb string, args []string) (op.Op, error) {
 	if verb == "add" {
 		return o, nil
 	}
-	if o.Broadcast != "" || o.Label != "" {
-		return nil, nil
+	if o.Broadcast != "" || o.Label != "" || !strings.Contains(strings.Join(args, " "), "/") {
+		return nil, nil // without a length ip deletes the first that fits, with a warning
 	}
 	return op.AddrDel{Dev: o.Dev, Prefix: o.Prefix}, nil
 }

@@ -25,7 +25,7 @@ func (s *Snapshot) Canonical() *Snapshot {
 			l.Index, l.PeerIndex, l.PeerNsid, l.MAC, l.Qdisc = 0, 0, nil, "", ""
 			// The operational state lags behind the carrier (linkwatch, up to a second).
 			l.State = ""
-			l.RX, l.TX = Count{}, Count{}
+			l.RX, l.TX, l.MACSet = Count{}, Count{}, false
 			if l.Port != nil {
 				p := *l.Port
 				p.No = 0

@@ -94,6 +94,9 @@ type Link struct {
 
 	Addrs []Addr      `json:"addrs,omitempty"`
 	Port  *BridgePort `json:"port,omitempty"` // when it has a master that is a bridge
+	// MACSet says that somebody chose a bridge's address; otherwise it follows its
+	// ports. It is not read from the kernel.
+	MACSet bool `json:"macSet,omitempty"`
 	// Ageing is how long a bridge remembers a silent address, in hundredths of a
 	// second; nil means 30000, the kernel's own.
 	Ageing *int   `json:"ageing,omitempty"`

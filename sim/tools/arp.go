@@ -128,7 +128,7 @@ func (c *call) arpDelete(w words, dev string) op.Result {
 	for _, n := range c.state().Neighs {
 		if n.IP == a && (dev == "" || n.Dev == dev) && n.State != "FAILED" {
 			if f := c.ask(c.node, func(k *sim.Netns) *op.Failure {
-				return neighChange(k, sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: a})
+				return k.NeighChange(sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: a})
 			}); f == nil {
 				return c.done(0)
 			}
@@ -183,13 +183,7 @@ func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
 		// The device a packet to it would leave by (arp_req_set, net/ipv4/arp.c).
 		var answer sim.RouteAnswer
 		f := c.ask(c.node, func(k *sim.Netns) (f *op.Failure) {
-			q, ok := any(k).(interface {
-				RouteGet(sim.RouteQuery) (sim.RouteAnswer, *op.Failure)
-			})
-			if !ok {
-				notSimulated("arp -s without -i")
-			}
-			answer, f = q.RouteGet(sim.RouteQuery{Dst: a})
+			answer, f = k.RouteGet(sim.RouteQuery{Dst: a})
 			return f
 		})
 		if f != nil {
@@ -200,7 +194,7 @@ func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
 	if c.state().Link(r.Dev) == nil {
 		fail(255, "SIOCSARP: No such device")
 	}
-	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return neighChange(k, r) }); f != nil {
+	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return k.NeighChange(r) }); f != nil {
 		fail(255, "SIOCSARP: %s", errnoText(f))
 	}
 	return c.done(0)

@@ -147,7 +147,7 @@ func brctlHairpin(c *call, args []string) int {
 	case l.Master != br.Name:
 		fail(1, "can't set %s to hairpin on bridge %s: No such file or directory", args[1], args[0])
 	}
-	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: l.Name, Hairpin: &on}) }); f != nil {
+	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: l.Name, Hairpin: &on}) }); f != nil {
 		fail(1, "can't set %s to hairpin on bridge %s: %s", args[1], args[0], f)
 	}
 	return 0
@@ -166,7 +166,7 @@ func brctlSetageing(c *call, args []string) int {
 		fail(1, "set ageing time failed: Operation not supported")
 	}
 	n := int(t * 100)
-	c.ask(c.node, func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: br.Name, Ageing: &n}) })
+	c.ask(c.node, func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: br.Name, Ageing: &n}) })
 	return 0
 }
 
@@ -203,7 +203,8 @@ func brctlShow(c *call, args []string) int {
 		})
 	}
 	for _, name := range args {
-		fmt.Fprintf(&c.out, "%s\t\t%s\tno\t\t", name, brctlID(n, name))
+		id := strings.ReplaceAll(bridgeMAC(n, n.Link(name)), ":", "")
+		fmt.Fprintf(&c.out, "%s\t\t8000.%s\tno\t\t", name, id)
 		var ports []string
 		for _, l := range n.Links {
 			if l.Master == name {
@@ -214,15 +215,6 @@ func brctlShow(c *call, args []string) int {
 		c.out.WriteString(strings.Join(ports, "\n\t\t\t\t\t\t\t") + "\n")
 	}
 	return status
-}
-
-// brctlID is a bridge's id: its priority, and the least address of its ports.
-func brctlID(n *state.Node, name string) string {
-	mac := "000000000000"
-	if l := n.Link(name); l != nil && slices.ContainsFunc(n.Links, func(p state.Link) bool { return p.Master == name }) {
-		mac = strings.ReplaceAll(l.MAC, ":", "")
-	}
-	return "8000." + mac
 }
 
 func brctlShowmacs(c *call, args []string) int {

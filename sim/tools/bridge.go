@@ -228,7 +228,7 @@ func (i *iproute) bridgeLinkSet() {
 		fail(255, "RTNETLINK answers: No such device")
 	}
 	r.Name = l.Name
-	i.refused(i.ask(i.node, func(k *sim.Netns) *op.Failure { return change(k, r) }))
+	i.refused(i.ask(i.node, func(k *sim.Netns) *op.Failure { return k.LinkChange(r) }))
 }
 
 func (i *iproute) bridgeFDB() {
@@ -503,13 +503,5 @@ func (i *iproute) fdbModify(mode sim.Mode) {
 		r.State = "static"
 	}
 	r.Dev = l.Name
-	i.refused(i.ask(i.node, func(k *sim.Netns) *op.Failure {
-		n, ok := any(k).(interface {
-			FDBChange(sim.FDBRequest) *op.Failure
-		})
-		if !ok {
-			notSimulated("bridge fdb add")
-		}
-		return n.FDBChange(r)
-	}))
+	i.refused(i.ask(i.node, func(k *sim.Netns) *op.Failure { return k.FDBChange(r) }))
 }

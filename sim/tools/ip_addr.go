@@ -404,7 +404,9 @@ func (i *iproute) linkDetails(l *state.Link, linkOnly bool) {
 	i.num("num_rx_queues", "numrxqueues %d ", queues)
 	i.num("gso_max_size", "gso_max_size %d ", 65536)
 	i.num("gso_max_segs", "gso_max_segs %d ", 65535)
-	i.num("tso_max_size", "tso_max_size %d ", orElse(l.VXLAN != nil && l.Parent == "", 65536, 524280))
+	alone := l.VXLAN != nil && l.Parent == "" ||
+		l.Type == "bridge" && !slices.ContainsFunc(i.state().Links, func(p state.Link) bool { return p.Master == l.Name })
+	i.num("tso_max_size", "tso_max_size %d ", orElse(alone, 65536, 524280))
 	i.num("tso_max_segs", "tso_max_segs %d ", 65535)
 	i.num("gro_max_size", "gro_max_size %d ", 65536)
 }
@@ -424,12 +426,33 @@ func (i *iproute) promiscuity(l *state.Link) (n int) {
 	return n
 }
 
-// bridgeID is how ip writes the id of a bridge: its priority and address.
-func bridgeID(mac string) string { return "8000." + mac }
+// bridgeMAC is the address in a bridge's id: none until it has a port, unless
+// somebody chose one (br_stp_recalculate_bridge_id).
+func bridgeMAC(n *state.Node, l *state.Link) string {
+	if l.MACSet || slices.ContainsFunc(n.Links, func(p state.Link) bool { return p.Master == l.Name }) {
+		return l.MAC
+	}
+	return "00:00:00:00:00:00"
+}
+
+// bridgeID is how ip writes the id of a bridge: its priority, and its address
+// without leading zeros (br_dump_bridge_id).
+func bridgeID(n *state.Node, l *state.Link) string {
+	if l == nil {
+		return ""
+	}
+	parts := strings.Split(bridgeMAC(n, l), ":")
+	for i, p := range parts {
+		if parts[i] = strings.TrimPrefix(p, "0"); parts[i] == "" {
+			parts[i] = "0"
+		}
+	}
+	return "8000." + strings.Join(parts, ":")
+}
 
 func (i *iproute) bridgeDetails(l *state.Link) {
 	i.open("info_data")
-	id := bridgeID(l.MAC)
+	id := bridgeID(i.state(), l)
 	for _, f := range []struct {
 		key string
 		n   int
@@ -513,10 +536,7 @@ func (i *iproute) vxlanDetails(l *state.Link) {
 func (i *iproute) portDetails(l *state.Link) {
 	p := l.Port
 	no := i.portNo(l)
-	master := ""
-	if b := i.state().Link(l.Master); b != nil {
-		master = b.MAC
-	}
+	master := bridgeID(i.state(), i.state().Link(l.Master))
 	i.str("state", "state %s ", p.State)
 	i.num("priority", "priority %d ", 32)
 	i.num("cost", "cost %d ", 2)
@@ -530,8 +550,8 @@ func (i *iproute) portDetails(l *state.Link) {
 	i.hex("no", "port_no %s ", uint64(no))
 	i.num("designated_port", "designated_port %d ", 0x8000|no)
 	i.num("designated_cost", "designated_cost %d ", 0)
-	i.str("bridge_id", "designated_bridge %s ", bridgeID(master))
-	i.str("root_id", "designated_root %s ", bridgeID(master))
+	i.str("bridge_id", "designated_bridge %s ", master)
+	i.str("root_id", "designated_root %s ", master)
 	i.timer("hold_timer")
 	i.timer("message_age_timer")
 	i.timer("forward_delay_timer")

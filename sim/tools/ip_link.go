@@ -453,7 +453,7 @@ func (i *iproute) parseBridge() (after []func(string)) {
 		case matches(word, "ageing_time"):
 			n := u32(i.next(), "invalid ageing_time")
 			after = append(after, func(name string) {
-				i.request(func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: name, Ageing: &n}) })
+				i.request(func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: name, Ageing: &n}) })
 			})
 		case matches(word, "help"):
 			fail(1, "Usage: ip link … type bridge …; see ip-link(8)")
@@ -591,7 +591,7 @@ func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 			if matches(word, "nolearning") {
 				off := false
 				after = append(after, func(name string) {
-					i.request(func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: name, VXLANLearning: &off}) })
+					i.request(func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: name, VXLANLearning: &off}) })
 				})
 			}
 		case matches(word, "help"):
@@ -666,7 +666,7 @@ func (i *iproute) linkSet() {
 	if a.mtu != nil {
 		if o.MTU = *a.mtu; o.MTU <= 0 {
 			n := *a.mtu
-			i.request(func(k *sim.Netns) *op.Failure { return change(k, sim.LinkRequest{Name: l.Name, MTU: &n}) })
+			i.request(func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: l.Name, MTU: &n}) })
 			o.MTU = 0
 		}
 	}
@@ -721,7 +721,7 @@ func (i *iproute) parsePort() []func(string) {
 	}
 	return []func(string){func(name string) {
 		r.Name = name
-		i.request(func(k *sim.Netns) *op.Failure { return change(k, r) })
+		i.request(func(k *sim.Netns) *op.Failure { return k.LinkChange(r) })
 	}}
 }
 
@@ -780,15 +780,4 @@ func orElse[T any](cond bool, a, b T) T {
 		return a
 	}
 	return b
-}
-
-// change makes a LinkRequest.
-func change(n *sim.Netns, r sim.LinkRequest) *op.Failure {
-	k, ok := any(n).(interface {
-		LinkChange(sim.LinkRequest) *op.Failure
-	})
-	if !ok {
-		notSimulated("this change of a link")
-	}
-	return k.LinkChange(r)
 }

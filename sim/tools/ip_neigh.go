@@ -143,20 +143,7 @@ func (i *iproute) neighModify(mode sim.Mode) {
 		notSimulated("ip neigh … proxy")
 	}
 	r.Dev, r.IP, r.State = i.device(dev).Name, dst.addr, nudName(state)
-	i.request(func(k *sim.Netns) *op.Failure {
-		return neighChange(k, r)
-	})
-}
-
-// neighChange makes a NeighRequest.
-func neighChange(k *sim.Netns, r sim.NeighRequest) *op.Failure {
-	n, ok := any(k).(interface {
-		NeighChange(sim.NeighRequest) *op.Failure
-	})
-	if !ok {
-		notSimulated("neighbours put in by hand")
-	}
-	return n.NeighChange(r)
+	i.request(func(k *sim.Netns) *op.Failure { return k.NeighChange(r) })
 }
 
 // neighList is ip neigh show and flush (do_show_or_flush).
@@ -247,7 +234,7 @@ func (i *iproute) neighList(flush bool) {
 	if flush {
 		for _, n := range chosen {
 			i.request(func(k *sim.Netns) *op.Failure {
-				f := neighChange(k, sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: n.IP, State: n.State})
+				f := k.NeighChange(sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: n.IP, State: n.State})
 				if f != nil && f.Errno == enoent {
 					return nil
 				}

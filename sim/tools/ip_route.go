@@ -713,13 +713,7 @@ func (i *iproute) routeGet() {
 
 func (i *iproute) lookupRoute(q sim.RouteQuery) (a sim.RouteAnswer) {
 	f := i.ask(i.node, func(k *sim.Netns) (f *op.Failure) {
-		n, ok := any(k).(interface {
-			RouteGet(sim.RouteQuery) (sim.RouteAnswer, *op.Failure)
-		})
-		if !ok {
-			notSimulated("ip route get")
-		}
-		a, f = n.RouteGet(q)
+		a, f = k.RouteGet(q)
 		return f
 	})
 	i.answer(op.RouteAdd{}, f)
