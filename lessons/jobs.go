@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"mvdan.cc/sh/v3/interp"
 
@@ -69,6 +71,11 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 	jctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // keeps the handlers' values, not the line's end
 	stop := context.AfterFunc(n.s.ctx, cancel)
 	j.cancel = cancel
+	started := make(chan struct{})
+	if t, ok := p.op.(op.Tool); ok {
+		t.Started = sync.OnceFunc(func() { close(started) })
+		p.op = t
+	}
 	go func() {
 		defer close(j.done)
 		defer stop()
@@ -89,8 +96,17 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 		}
 		j.err, j.stdout, j.stderr = err, stdout.String(), stderr.String()
 	}()
+	select { // the next command finds it under way, if that can be told soon
+	case <-started:
+	case <-j.done:
+	case <-time.After(startTime):
+	}
 	return nil
 }
+
+// startTime is how long a line waits for a command in the background to begin,
+// where the lab does not tell when it has.
+const startTime = 20 * time.Millisecond
 
 // group runs commands in the background, in a copy of the shell. The line ends
 // when they do.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -20,6 +21,7 @@ const dnsPort = 53
 // Types of question, and outcomes.
 const (
 	dnsA        = 1
+	dnsPTR      = 12
 	dnsAAAA     = 28
 	dnsNXDomain = 3
 )
@@ -140,7 +142,22 @@ func (p *Process) Lookup(name string, done func(IP, int)) {
 	if len(servers) == 0 {
 		servers = []IP{loopbackIP}
 	}
-	l := &lookup{p: p, name: name, done: done}
+	l := &lookup{p: p, name: name, types: []uint16{dnsA, dnsAAAA}, done: done}
+	for range 2 {
+		l.servers = append(l.servers, servers...)
+	}
+	l.next(EAIAgain)
+}
+
+// LookupAddr asks for the name of an address. No server of the model's has one:
+// done gets the reason.
+func (p *Process) LookupAddr(ip IP, done func(int)) {
+	servers := p.ns.resolver.Servers
+	if len(servers) == 0 {
+		servers = []IP{loopbackIP}
+	}
+	name := fmt.Sprintf("%d.%d.%d.%d.in-addr.arpa", byte(ip), byte(ip>>8), byte(ip>>16), byte(ip>>24))
+	l := &lookup{p: p, name: name, types: []uint16{dnsPTR}, done: func(_ IP, errno int) { done(errno) }}
 	for range 2 {
 		l.servers = append(l.servers, servers...)
 	}
@@ -151,7 +168,8 @@ func (p *Process) Lookup(name string, done func(IP, int)) {
 type lookup struct {
 	p       *Process
 	name    string
-	servers []IP // still to be asked
+	types   []uint16 // of its questions
+	servers []IP     // still to be asked
 	done    func(IP, int)
 	s       *Socket
 	timer   *Timer
@@ -182,7 +200,7 @@ func (l *lookup) next(errno int) {
 		return
 	}
 	w := l.p.w
-	for i, typ := range []uint16{dnsA, dnsAAAA} {
+	for i, typ := range l.types {
 		l.ids[i] = uint16(w.random.Uint32())
 		q := dnsAsk(l.ids[i], l.name, typ)
 		if q == nil {
@@ -215,7 +233,7 @@ func (l *lookup) woken() {
 			l.found = IP(binary.BigEndian.Uint32(b[end+12:]))
 		}
 	}
-	if l.answers < 2 {
+	if l.answers < len(l.types) {
 		return
 	}
 	l.timer.Stop()

@@ -89,7 +89,7 @@ func (h *httpConn) read() {
 	}
 	if end || h.c.Err() != 0 {
 		h.late.Stop()
-		h.c.Close()
+		h.p.After(httpClose, h.c.Close)
 	}
 }
 
@@ -161,6 +161,8 @@ type Fetcher struct {
 	shown      int64  // the second of the progress meter's last line
 	shownYet   bool
 	body       int // bytes of it
+	code       int // of the answer
+	file       []byte
 	speeds     []speed
 }
 
@@ -386,6 +388,15 @@ func (f *Fetcher) answer(end bool) {
 			return
 		}
 		f.verbose('<', string(f.head))
+		_, code, _ := strings.Cut(string(f.head), " ")
+		f.code, _ = strconv.Atoi(code[:min(3, len(code))])
+		if f.o.Fail && f.code >= 400 {
+			text := fmt.Sprintf("The requested URL returned error: %d", f.code)
+			f.note(text)
+			f.last()
+			f.end(22, text)
+			return
+		}
 		for line := range strings.SplitSeq(string(f.head), "\r\n") {
 			if name, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(name, "content-length") {
 				if k, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && k >= 0 {
@@ -405,8 +416,10 @@ func (f *Fetcher) answer(end bool) {
 		if f.o.Verbose {
 			fmt.Fprintf(&f.Err, "{ [%d bytes data]\n", len(f.got))
 		}
-		if f.o.Output == "" {
+		if f.o.Output == "" || f.o.Output == "-" {
 			f.Out.Write(f.got)
+		} else {
+			f.file = append(f.file, f.got...)
 		}
 		f.body += len(f.got)
 		f.got = f.got[:0]
@@ -438,6 +451,23 @@ func (f *Fetcher) complete() {
 	f.end(0, "")
 }
 
+// Body is the page, where -o keeps it.
+func (f *Fetcher) Body() string { return string(f.file) }
+
+// written is what -w prints at the end.
+func (f *Fetcher) written() string {
+	return strings.NewReplacer(`\n`, "\n", `\t`, "\t", "%{http_code}", fmt.Sprintf("%03d", f.code), "%{response_code}", fmt.Sprintf("%03d", f.code),
+		"%{remote_ip}", ipText(f.ip), "%{remote_port}", strconv.Itoa(int(f.port)), "%{size_download}", strconv.Itoa(f.body),
+		"%{time_total}", fmt.Sprintf("%d.%06d", f.spent()/1e9, f.spent()%1e9/1e3)).Replace(f.o.Write)
+}
+
+func ipText(ip IP) string {
+	if ip == 0 {
+		return ""
+	}
+	return ip.String()
+}
+
 func (f *Fetcher) timeout() {
 	ms := f.spent() / 1e6
 	text := fmt.Sprintf("Connection timed out after %d milliseconds", ms)
@@ -462,6 +492,7 @@ func (f *Fetcher) end(status int, text string) *Fetcher {
 	if f.s != nil || status == 6 {
 		f.note("Closing connection 0")
 	}
+	f.Out.WriteString(f.written())
 	if status != 0 && (!f.o.Silent || f.o.Errors) {
 		fmt.Fprintf(&f.Err, "curl: (%d) %s\n", status, text)
 	}

@@ -11,6 +11,9 @@ import (
 // IP is an IPv4 address as a number, so that comparing and masking cost nothing.
 type IP uint32
 
+// IPOf returns an address as a number; 0 when it is none of IPv4.
+func IPOf(a netip.Addr) IP { return ipOf(a) }
+
 func ipOf(a netip.Addr) IP {
 	if !a.Is4() {
 		return 0

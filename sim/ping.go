@@ -94,6 +94,7 @@ func (n *Netns) pingError(q *header, e SocketError) {
 // PingOptions are what ping(8) was asked to do.
 type PingOptions struct {
 	Host      string // as it was written
+	Named     bool   // it is a name
 	Dst       IP
 	Count     int           // -c; 0: until it is interrupted
 	Interval  time.Duration // -i; 0 means a second
@@ -121,7 +122,7 @@ type Pinger struct {
 
 	o         PingOptions
 	s         *Socket
-	next      *timer
+	next      *Timer
 	lingering bool
 
 	start, last     int64 // when the first and the last request went out
@@ -264,7 +265,7 @@ func (g *Pinger) open() bool {
 // loop sends what is due and sets the alarm for what comes next (main_loop,
 // ping/ping_common.c).
 func (g *Pinger) loop() {
-	g.next.stop()
+	g.next.Stop()
 	for {
 		switch {
 		case g.Process.ended:
@@ -286,7 +287,7 @@ func (g *Pinger) loop() {
 			return
 		}
 		if wait > 0 {
-			g.next = g.Process.After(wait, g.loop).t
+			g.next = g.Process.After(wait, g.loop)
 			return
 		}
 	}
@@ -364,7 +365,7 @@ func (g *Pinger) readErrors() {
 			continue
 		}
 		g.stamp()
-		fmt.Fprintf(&g.Out, "From %s icmp_seq=%d %s\n", e.From, e.Seq, icmpSentence(e))
+		fmt.Fprintf(&g.Out, "From %s icmp_seq=%d %s\n", g.name(e.From), e.Seq, icmpSentence(e))
 		if g.refused != 0 {
 			g.Err.WriteString("ping: sendmsg: " + Strerror(g.refused) + "\n")
 			g.refused = 0
@@ -416,6 +417,15 @@ func (g *Pinger) acknowledge(seq uint16) {
 	}
 }
 
+// name is how an address is written when a name was given: nobody knows one for
+// it, so that it stands for itself (pr_addr).
+func (g *Pinger) name(ip IP) string {
+	if g.o.Named {
+		return fmt.Sprintf("%s (%s)", ip, ip)
+	}
+	return ip.String()
+}
+
 // timed reports whether a request has room for the time it was sent at (struct
 // timeval).
 func (g *Pinger) timed() bool { return g.o.Size >= 16 }
@@ -440,7 +450,7 @@ func (g *Pinger) reply(d Datagram) {
 		return
 	}
 	g.stamp()
-	fmt.Fprintf(&g.Out, "%d bytes from %s: icmp_seq=%d ttl=%d", d.Len, d.Src, d.Seq, d.TTL)
+	fmt.Fprintf(&g.Out, "%d bytes from %s: icmp_seq=%d ttl=%d", d.Len, g.name(d.Src), d.Seq, d.TTL)
 	if g.timed() {
 		switch {
 		case trip >= 100000-50:

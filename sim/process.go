@@ -22,8 +22,11 @@ type Process struct {
 	ended bool
 	onEnd []func()
 
-	// interrupted is what a SIGINT does; nil ends the process.
-	interrupted func()
+	waits int // timers of its own that are set
+
+	// interrupted and terminated are what SIGINT and SIGTERM do; nil ends the
+	// process.
+	interrupted, terminated func()
 }
 
 // Start starts a process of that command line. Its name is its first word.
@@ -42,22 +45,31 @@ func (p *Process) Netns() *Netns { return p.ns }
 func (p *Process) Now() int64 { return p.w.now }
 
 // Timer is something that a process will do later.
-type Timer struct{ t *timer }
+type Timer struct {
+	t *timer
+	p *Process
+}
 
 // Stop keeps the timer from going off. A nil timer is fine.
 func (t *Timer) Stop() {
-	if t != nil {
+	if t != nil && !t.t.dead {
 		t.t.stop()
+		t.p.waits--
 	}
 }
 
 // After calls fn when d has passed, if the process still runs.
 func (p *Process) After(d time.Duration, fn func()) *Timer {
-	return &Timer{p.w.after(d, func() {
+	p.waits++
+	t := &Timer{p: p}
+	t.t = p.w.after(d, func() {
+		t.t.dead = true
+		p.waits--
 		if !p.ended {
 			fn()
 		}
-	})}
+	})
+	return t
 }
 
 // OnEnd calls fn when the process ends.
@@ -75,6 +87,23 @@ func (p *Process) Interrupt() {
 	}
 	p.Exit()
 }
+
+// OnTerminate has fn called when the process is killed (SIGTERM), instead of
+// ending it.
+func (p *Process) OnTerminate(fn func()) { p.terminated = fn }
+
+// Terminate does what kill(1) does.
+func (p *Process) Terminate() {
+	if p.terminated != nil && !p.ended {
+		p.terminated()
+		return
+	}
+	p.Exit()
+}
+
+// Waits reports whether the process has set a timer: something will happen even
+// when nothing arrives.
+func (p *Process) Waits() bool { return p.waits > 0 }
 
 // Ended reports whether the process has ended.
 func (p *Process) Ended() bool { return p.ended }
@@ -117,7 +146,7 @@ func (w *World) procKill(n *Netns, name string) op.Result {
 	killed := false
 	for _, p := range n.Processes() {
 		if strings.Contains(p.command(), name) {
-			p.Exit()
+			p.Terminate()
 			killed = true
 		}
 	}

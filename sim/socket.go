@@ -49,6 +49,7 @@ type Socket struct {
 	PMTU      PMTUMode // IP_MTU_DISCOVER
 	RecvErr   bool     // IP_RECVERR: errors go into a queue
 	Broadcast bool     // SO_BROADCAST
+	ReusePort bool     // SO_REUSEPORT: others that set it may listen on the port too
 	// Wake is called when something has arrived: data, an error, a connection,
 	// the other side's end.
 	Wake func()

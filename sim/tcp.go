@@ -93,7 +93,7 @@ func (p *Process) TCP() *Socket { return p.socket(protoTCP) }
 func (n *Netns) tcpBind(s *Socket, port uint16) int {
 	taken := func(port uint16) bool {
 		return slices.ContainsFunc(n.socks.listen, func(o *Socket) bool {
-			return o != s && o.lport == port && (o.local == 0 || s.local == 0 || o.local == s.local)
+			return o != s && o.lport == port && !(o.ReusePort && s.ReusePort) && (o.local == 0 || s.local == 0 || o.local == s.local)
 		})
 	}
 	if port == 0 {

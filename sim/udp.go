@@ -29,7 +29,7 @@ func (n *Netns) udpBind(s *Socket, port uint16) int {
 // (inet_rcv_saddr_equal).
 func (n *Netns) udpTaken(s *Socket, port uint16) bool {
 	for _, o := range n.socks.udp {
-		if o != s && o.lport == port && (o.dev == nil || s.dev == nil || o.dev == s.dev) && (o.local == 0 || s.local == 0 || o.local == s.local) {
+		if o != s && o.lport == port && !(o.ReusePort && s.ReusePort) && (o.dev == nil || s.dev == nil || o.dev == s.dev) && (o.local == 0 || s.local == 0 || o.local == s.local) {
 			return true
 		}
 	}

@@ -203,6 +203,9 @@ type Tool struct {
 	// Background lets other operations be done while this one runs, as with
 	// `tcpdump &`. Its result still comes when it ends, and has no Traces.
 	Background bool `json:",omitempty"`
+	// Started, where it is set, is called once a tool in the background is under
+	// way; a backend that cannot tell does not call it.
+	Started func() `json:"-"`
 }
 
 func (NetnsAdd) op()     {}

@@ -83,6 +83,9 @@ func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 	} else if unknown, is := (&call{ctx: ctx, lab: l, node: node}).unmodelledSetting(o); is {
 		res = unknown
 	} else {
+		if _, ok := o.(op.HTTPGet); ok && l.world.Node(node) != nil {
+			(&call{ctx: ctx, lab: l, node: node}).resolver()
+		}
 		res, err = l.world.Apply(ctx, node, o)
 	}
 	if !ok || !t.Background {
@@ -113,7 +116,8 @@ type call struct {
 	node       string
 	argv       []string // argv[0] is the program
 	stdin      string
-	background bool // the lab's lock is not held: see (*call).locked
+	background bool   // the lab's lock is not held: see (*call).locked
+	started    func() // see op.Tool
 
 	out, err strings.Builder // stdout and stderr
 
@@ -149,7 +153,7 @@ func (l *Lab) run(ctx context.Context, node string, t op.Tool) (op.Result, error
 	if err := ctx.Err(); err != nil {
 		return op.Result{}, err
 	}
-	c := &call{ctx: ctx, lab: l, node: node, argv: t.Argv, stdin: t.Stdin, background: t.Background}
+	c := &call{ctx: ctx, lab: l, node: node, argv: t.Argv, stdin: t.Stdin, background: t.Background, started: t.Started}
 	exists := false
 	c.locked(func() { exists = l.world.Node(node) != nil })
 	if !exists {
