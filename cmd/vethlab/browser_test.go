@@ -363,7 +363,7 @@ func (b *tab) wait(what, js string) {
 			b.clean()
 			b.t.Fatalf("waited 45 s for %s; the page says: %s", what, b.text("#app"))
 		}
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(15 * time.Millisecond)
 	}
 }
 
@@ -418,6 +418,7 @@ func (b *tab) runStep(i int, id string) {
 // the stage and, at the same moment, in the table.
 func (b *tab) walk(step string) (snat, dnat bool) {
 	b.t.Helper()
+	b.wait("the packet at its first point", `() => document.querySelector('.scrub input').value === '0' && document.querySelector('.ticket')`)
 	for n := range 200 {
 		v, err := b.page.Eval(`() => {
 			const gate = document.querySelector('.stage .gate.acted.now');
@@ -467,7 +468,7 @@ func (b *tab) walk(step string) (snat, dnat bool) {
 			return snat, dnat
 		}
 		b.press(input.ArrowRight)
-		time.Sleep(40 * time.Millisecond)
+		b.wait("the packet to move on", fmt.Sprintf(`() => document.querySelector('.scrub input').value === '%d'`, n+1))
 	}
 	b.t.Errorf("step %s: the journey has no end", step)
 	return snat, dnat
