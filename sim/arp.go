@@ -9,8 +9,8 @@ import (
 // ARP: who has this IP address? (net/ipv4/arp.c, RFC 826)
 
 // arpSolicit asks for a neighbour: everybody, or when its MAC address is known
-// and only to be confirmed, itself (arp_solicit). p is the packet that waits
-// longest... for its source, or nil.
+// and only to be confirmed, itself (arp_solicit). p is a packet that waits, whose
+// source is the one to ask with, or nil.
 func (w *World) arpSolicit(nb *neigh, p *packet) {
 	dev := nb.dev
 	n := dev.ns
@@ -32,16 +32,11 @@ func (w *World) arpSolicit(nb *neigh, p *packet) {
 	if nb.probes < nb.conf().ucastSolicit {
 		to = nb.mac
 	}
-	var f *flow
-	if p != nil {
-		f = p.flow
-	}
-	w.arpSend(dev, false, src, nb.ip, to, f)
+	w.arpSend(dev, false, src, nb.ip, to)
 }
 
 // arpSend sends a question or an answer (arp_send_dst).
-func (w *World) arpSend(dev *Link, reply bool, src, dst IP, to MAC, f *flow) {
-	_ = f
+func (w *World) arpSend(dev *Link, reply bool, src, dst IP, to MAC) {
 	p := w.newPacket()
 	p.etherType, p.arpReply = ethARP, reply
 	p.src, p.dst, p.arpMAC = src, dst, dev.mac
@@ -85,7 +80,7 @@ func (w *World) arpRcv(dev *Link, p *packet) {
 	case sip == 0: // does somebody have this address? (RFC 5227)
 		if request && ours && !n.arpIgnore(dev, sip, tip) {
 			w.waits(p, e)
-			w.arpSend(dev, true, tip, sip, sha, nil)
+			w.arpSend(dev, true, tip, sip, sha)
 		}
 		w.end(p, e)
 		return
@@ -96,7 +91,7 @@ func (w *World) arpRcv(dev *Link, p *packet) {
 				w.waits(p, e)
 				if !n.arpIgnore(dev, sip, tip) && !n.arpFilter(dev, sip, tip) {
 					if nb := w.neighHeard(dev, sip, sha); nb != nil {
-						w.arpSend(dev, true, tip, sip, sha, nil)
+						w.arpSend(dev, true, tip, sip, sha)
 					}
 				}
 				w.end(p, e)
@@ -106,7 +101,7 @@ func (w *World) arpRcv(dev *Link, p *packet) {
 				(n.conf.proxyARP|dev.conf.proxyARP != 0 || dev.proxies[tip]) {
 				w.end(p, delivered)
 				w.neighHeard(dev, sip, sha)
-				reply := func() { w.arpSend(dev, true, tip, sip, sha, nil) }
+				reply := func() { w.arpSend(dev, true, tip, sip, sha) }
 				if delay := dev.arp.proxyDelay; direct || delay == 0 {
 					reply()
 				} else { // pneigh_enqueue: by chance, so that several proxies do not answer at once
@@ -213,6 +208,6 @@ func (w *World) arpAnnounce(l *Link) {
 		return
 	}
 	for _, a := range l.addrs {
-		w.arpSend(l, false, a.ip, a.ip, broadcastMAC, nil)
+		w.arpSend(l, false, a.ip, a.ip, broadcastMAC)
 	}
 }

@@ -158,7 +158,6 @@ type Fetcher struct {
 	got        []byte
 	head       []byte // of the answer, once it is there
 	length     int    // of the page; −1 until it is known
-	shown      int64  // the second of the progress meter's last line
 	shownYet   bool
 	body       int // bytes of it
 	code       int // of the answer

@@ -70,7 +70,7 @@ const differMost = 45
 
 // How many fresh cases a run of the tests compares: as root, and as anybody
 // else, for whom it is the second time.
-const casesRoot, casesUser = 1500, 150
+const casesRoot, casesUser = 150, 60
 
 // The model and the kernel agree: on fresh cases, made of a seed that is new
 // each time.
@@ -128,7 +128,7 @@ feed:
 const repeats = 2
 
 // atMost bounds TestAgree when nobody said how many cases it is to compare.
-const atMost = 210 * time.Second
+const atMost = 60 * time.Second
 
 // sweep is a run over many cases.
 type sweep struct {
@@ -204,9 +204,7 @@ func (s *sweep) one(ctx context.Context, seed uint64) {
 	defer s.mu.Unlock()
 	s.shrunk++
 	if *keep != "" {
-		for _, l := range strings.Split(strings.Join(text, "\n"), "\n") {
-			k.about = append(k.about, l)
-		}
+		k.about = append(k.about, strings.Split(strings.Join(text, "\n"), "\n")...)
 		name := filepath.Join(*keep, fmt.Sprintf("%d.txt", seed))
 		if err := os.MkdirAll(*keep, 0o755); err != nil {
 			s.t.Error(err)
@@ -320,7 +318,7 @@ func TestKernelAgreesWithItself(t *testing.T) {
 	close(next)
 	wg.Wait()
 	t.Logf("%d of %d differ from one time to the next\n%s", len(unsteady), n, strings.Join(unsteady, "\n"))
-	if len(unsteady)*100 > max(100, n*unsteadyMost) {
+	if len(unsteady)*100 > max(300, n*unsteadyMost) {
 		t.Errorf("%d of %d cases come out differently each time", len(unsteady), n)
 	}
 }

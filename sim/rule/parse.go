@@ -111,9 +111,8 @@ type extension struct {
 	check func(p *parser, v any, given uint32)
 	// match (target) makes the Match (Target) of what begin made, when the
 	// whole command is read; nil when it is one already.
-	match  func(p *parser, v any) Match
-	target func(p *parser, v any) Target
-	old    bool // reads its options itself, and by other rules: only tcp
+	match func(p *parser, v any) Match
+	old   bool // reads its options itself, and by other rules: only tcp
 }
 
 // option is one --option of an extension.

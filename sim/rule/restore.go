@@ -84,7 +84,7 @@ func (o Restore) Run(text string, commit func(line int, commands []*Command) (st
 		s, rest, _ := strings.Cut(text, "\n")
 		text = rest
 		line++
-		f := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == '\t' })
+		var f []string
 		switch {
 		case s == "":
 		case s[0] == '#':

@@ -264,6 +264,7 @@ var formsState = []string{"ip -j -d link", "ip -j addr", "ip -j route show table
 	"sysctl net.ipv4.ip_forward net.ipv4.conf.a0.rp_filter net.ipv4.conf.a0.forwarding net.ipv4.conf.default.forwarding net.ipv4.conf.all.rp_filter"}
 
 func TestFormsIP(t *testing.T) {
+	wanted(t)
 	seed := *formsSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano() % 1_000_000_000)

@@ -38,19 +38,19 @@ func (i *iproute) doLink() {
 // linkArgs is what iplink_parse reads of a link: of the one a command is
 // about, or of the other end of a veth pair.
 type linkArgs struct {
-	name, dev      string
-	index          int
-	link           string
-	address        []byte
-	mtu            *int
-	up             *bool
-	netns          string // a node, or a pid in digits
-	master         string
-	nomaster       bool
-	group          bool
-	kind           string
-	hasKind, alter bool   // alter: something is changed beside what is above
-	unknown        string // a word the model has nothing for
+	name, dev string
+	index     int
+	link      string
+	address   []byte
+	mtu       *int
+	up        *bool
+	netns     string // a node, or a pid in digits
+	master    string
+	nomaster  bool
+	group     bool
+	kind      string
+	hasKind   bool
+	unknown   string // a word the model has nothing for
 }
 
 // linkFlags are switches of a link that take "on" or "off"; those the model
