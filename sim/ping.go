@@ -70,7 +70,7 @@ func (n *Netns) pingSocket(local IP, id uint16) *Socket {
 func (w *World) pingRcv(n *Netns, p *packet, e ending) {
 	d := Datagram{Src: p.src, Dst: p.dst, TTL: p.ttl, Seq: p.icmpSeq, Len: int(p.len) - 20, At: w.now}
 	s := n.pingSocket(p.dst, p.sport)
-	if s != nil && s.dev != nil && s.dev != p.in {
+	if s != nil && !s.fits(p.in) {
 		s = nil
 	}
 	w.end(p, e)

@@ -280,7 +280,7 @@ func (n *Netns) tcpListener(dst IP, port uint16, in *Link) *Socket {
 	var best *Socket
 	most := -1
 	for _, s := range n.socks.listen {
-		if s.lport != port || s.local != 0 && s.local != dst || s.dev != nil && s.dev != in {
+		if s.lport != port || s.local != 0 && s.local != dst || !s.fits(in) {
 			continue
 		}
 		score := 0

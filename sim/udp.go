@@ -189,10 +189,10 @@ func (n *Netns) udpLookup(dst, src IP, dport, sport uint16, in *Link) *Socket {
 			}
 			score += 8
 		}
+		if !s.fits(in) {
+			continue
+		}
 		if s.dev != nil {
-			if s.dev != in {
-				continue
-			}
 			score += 4
 		}
 		if score > most {
