@@ -220,7 +220,9 @@ func (t *sockets) remove(s *Socket) {
 // fits reports whether a packet that came in by a device may be for a socket
 // that is bound to one. What a node sends itself over lo counts as come in by
 // the device it was sent for (inet_iif).
-func (s *Socket) fits(in *Link) bool { return s.dev == nil || in == nil || s.dev == in || in == s.ns.lo }
+func (s *Socket) fits(in *Link) bool {
+	return s.dev == nil || in == nil || s.dev == in || in == s.ns.lo
+}
 
 func (s *Socket) key() connKey { return connKey{s.local, s.remote, s.lport, s.rport} }
 
