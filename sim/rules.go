@@ -120,6 +120,9 @@ type ruleTx struct {
 	refused []rule.Refusal // by the kernel
 	users   int            // of conntrack, more or fewer
 	out     strings.Builder
+	// forgotten are built-in chains that -X could not delete, and that iptables
+	// therefore makes once more when it needs them: with policy ACCEPT.
+	forgotten map[*chain]bool
 }
 
 // What nft_strerror calls the ways to fail before the kernel is asked.
@@ -252,6 +255,10 @@ func (t *ruleTx) table(id tableID) *table {
 func (t *ruleTx) builtin(id tableID, name string) *chain {
 	tb := t.table(id)
 	c := tb.chain(name)
+	if t.forgotten[c] {
+		delete(t.forgotten, c)
+		set(t, &c.drop, false)
+	}
 	if h, ok := rule.Builtin(tableInfo[id].name, name); ok && c == nil {
 		c = &chain{name: name, builtin: true, hook: hookPoint(h)}
 		t.newChain(tb, c)
@@ -582,6 +589,10 @@ func (t *ruleTx) deleteChain(c *rule.Command, id tableID) *rule.Error {
 			t.out.WriteString("Deleting chain `" + ch.name + "'\n")
 		}
 		if ch.builtin && !c.Named && (ch.drop || len(ch.rules) > 0) {
+			if t.forgotten == nil {
+				t.forgotten = map[*chain]bool{}
+			}
+			t.forgotten[ch] = true
 			continue
 		}
 		used := slices.ContainsFunc(ch.table.chains, func(o *chain) bool {

@@ -156,6 +156,10 @@ func runIptablesRestore(c *call) op.Result {
 	if r.Verbose > 1 {
 		notSimulated("%s -vv", r.Prog)
 	}
+	nothing := func(int, []*rule.Command) (string, *rule.Error) { return "", nil }
+	if _, _, err := r.Run(text, nothing); err != nil && err.Status == rule.NotSimulated {
+		return op.Result{Stderr: err.Text, Status: err.Status} // and no table before it is changed
+	}
 	return c.ruled(func(n *sim.Netns) (string, *rule.Error) {
 		out, notes, err := r.Run(text, func(line int, commands []*rule.Command) (string, *rule.Error) { return n.Iptables(line, commands...) })
 		c.err.WriteString(notes)
