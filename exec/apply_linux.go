@@ -223,6 +223,9 @@ func (in *inside) target(n *node, name string) (*os.File, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
+		if _, isPid := strconv.Atoi(name); isPid == nil {
+			return nil, &op.Failure{Errno: int(unix.ESRCH)}
+		}
 		return nil, &op.Failure{What: op.NoNetns, Name: name, Errno: int(unix.ENOENT)}
 	}
 	return f, nil
@@ -259,6 +262,9 @@ func (in *inside) linkAdd(n *node, o op.LinkAdd) error {
 		v := &netlink.Veth{LinkAttrs: attrs, PeerName: o.Peer, PeerTxQLen: -1} // the kernel's own choice, as with ip
 		if o.Peer == "" {
 			v.PeerName = "veth%d" // the kernel puts in the first free number
+		}
+		if o.MTU != 0 && (o.Peer != "" || o.PeerNetns != "") {
+			v.PeerMTU = 1500 // ip would not give it the one's, as the library would
 		}
 		if o.PeerNetns != "" {
 			f, err := in.target(n, o.PeerNetns)

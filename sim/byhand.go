@@ -182,7 +182,7 @@ func (n *Netns) LinkChange(r LinkRequest) *op.Failure {
 		if l.bridge == nil {
 			return fail(eopnotsupp, "")
 		}
-		l.bridge.ageing = time.Duration(*r.Ageing) * 10 * time.Millisecond
+		l.bridge.ageing = time.Duration(*r.Ageing*5/2) * jiffy // clock_t_to_jiffies
 	}
 	if r.VXLANLearning != nil {
 		if l.vxlan == nil {

@@ -79,12 +79,6 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 			return f
 		}
 	}
-	if n.byName[o.Name] != nil {
-		return fail(eexist, "")
-	}
-	if len(o.Name) > 15 || !validName(o.Name) || len(o.Peer) > 15 || o.Peer != "" && !validName(o.Peer) {
-		return fail(einval, "")
-	}
 	l := &Link{ns: n, kind: linkKind(o.Kind), mtu: ethDataLen, carrierOn: true}
 	if o.MAC != "" {
 		if l.mac, f = parseMAC(o.MAC); f != nil {
@@ -99,10 +93,16 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 	} else {
 		l.mac = n.w.randomMAC()
 	}
+	if n.byName[o.Name] != nil {
+		return fail(eexist, "")
+	}
 	switch l.kind {
 	case kindVeth, kindBridge, kindMacvlan, kindVXLAN:
 	default:
 		return fail(eopnotsupp, "Unknown device type")
+	}
+	if len(o.Name) > 15 || !validName(o.Name) || len(o.Peer) > 15 || o.Peer != "" && !validName(o.Peer) {
+		return fail(einval, "")
 	}
 	if o.MTU != 0 { // rtnl_create_link; which has no words for it here
 		if o.MTU < minMTU || o.MTU > maxMTU {
@@ -124,6 +124,9 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 // addVeth: veth_newlink, drivers/net/veth.c. The peer comes first.
 func (n *Netns) addVeth(l *Link, o op.LinkAdd, peerNs *Netns) *op.Failure {
 	peer := &Link{ns: peerNs, kind: kindVeth, mtu: ethDataLen, mac: n.w.randomMAC()}
+	if o.Peer == "" && o.PeerNetns == "" { // what is said of the one counts for both
+		peer.mtu = l.mtu // but for the address
+	}
 	if peer.name = o.Peer; peer.name == "" {
 		peer.name = peerNs.freeName("veth%d")
 	}

@@ -83,6 +83,7 @@ func (w *World) moveLink(l *Link, to *Netns) *op.Failure {
 	}
 	n.withdraw(l)
 	n.remove(l)
+	l.everUp = false // dev_shutdown
 	to.register(l, l.index)
 	l.numberNamespaces()
 	for _, u := range l.uppers {

@@ -155,6 +155,7 @@ func (n *Netns) netnsNamed(name string) (*Netns, *op.Failure) {
 				}
 			}
 		}
+		return nil, fail(esrch, "")
 	}
 	return nil, &op.Failure{What: op.NoNetns, Name: name, Errno: enoent}
 }

@@ -188,7 +188,7 @@ func policyOf(q PolicyRequest) (p policy, f *op.Failure) {
 		if !ok {
 			return p, fail(einval, "")
 		}
-		*e.ip, *e.bits = ipOf(pre.Addr())&mask(pre.Bits()), pre.Bits()
+		*e.ip, *e.bits = ipOf(pre.Addr()), pre.Bits()
 	}
 	return p, nil
 }

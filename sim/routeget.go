@@ -26,6 +26,9 @@ func (n *Netns) RouteGet(q RouteQuery) (RouteAnswer, *op.Failure) {
 		return RouteAnswer{}, fail(errno, "")
 	}
 	a := n.answer(&r)
+	if fl.dst == allHosts && r.typ == rtnMulticast {
+		a.Cache = []string{"local", "mc"} // every device is of that group (ip_check_mc_rcu)
+	}
 	if !q.Src.IsValid() {
 		a.Src = r.src.Addr()
 	}

@@ -502,7 +502,7 @@ func pair(a, b *int, check func(low, high *int) int) setting {
 // portRange: ipv4_local_port_range, net/ipv4/sysctl_net_ipv4.c. The kernel
 // wants the range above ip_unprivileged_port_start; here it is not asked for.
 func portRange(low, high *int) int {
-	if *low < 1 || *high > 65535 || *high < *low {
+	if *low < 1024 || *high > 65535 || *high < *low { // ip_unprivileged_port_start
 		return einval
 	}
 	return 0

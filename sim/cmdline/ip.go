@@ -261,8 +261,10 @@ func parseLinkSet(args []string) (op.Op, error) {
 			w.name(&o.NewName)
 		case word == "mtu":
 			if len(w.args) > 0 {
-				if _, err := strconv.ParseUint(w.args[0], 0, 32); err != nil {
+				if n, err := strconv.ParseInt(w.args[0], 0, 32); err != nil {
 					return nil, usage(255, "Error: argument \"%s\" is wrong: Invalid \"mtu\" value\n", w.args[0])
+				} else if n <= 0 {
+					return nil, nil // the kernel has its say
 				}
 			}
 			w.int(&o.MTU, 1, 1<<31-1)

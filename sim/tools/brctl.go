@@ -144,6 +144,8 @@ func brctlHairpin(c *call, args []string) int {
 		fail(1, "bridge %s does not exist!", args[0])
 	case l == nil:
 		fail(1, "interface %s does not exist!", args[1])
+	case br.Type != "bridge":
+		fail(1, "can't set %s to hairpin on bridge %s: Operation not supported", args[1], args[0])
 	case l.Master != br.Name:
 		fail(1, "can't set %s to hairpin on bridge %s: No such file or directory", args[1], args[0])
 	}

@@ -305,7 +305,9 @@ func (i *iproute) heard(l *state.Link) (macs []string) {
 			macs = append(macs, o.MAC)
 		}
 	}
-	macs = append(macs, "33:33:00:00:00:01")
+	if l.MTU >= ipv6MTU {
+		macs = append(macs, "33:33:00:00:00:01")
+	}
 	if l.Up && l.Type == "bridge" {
 		macs = append(macs, "01:00:5e:00:00:6a", "33:33:00:00:00:6a")
 	}
@@ -493,6 +495,9 @@ func (i *iproute) fdbModify(mode sim.Mode) {
 	}
 	if !r.Self && !r.Master {
 		r.Self = true
+	}
+	if r.Self && l.Type != "bridge" && l.Type != "vxlan" {
+		notSimulated("bridge fdb … self of a device that is no bridge")
 	}
 	switch {
 	case permanent || !reachable:

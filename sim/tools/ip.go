@@ -493,7 +493,7 @@ func (i *iproute) answer(o op.Op, f *op.Failure) {
 		return
 	}
 	r := cmdline.Command{Tool: "ip", Op: o}.Finish(op.Result{Status: 1, Failure: f})
-	panic(exit{r.Stderr, r.Status})
+	panic(exit{strings.TrimPrefix(r.Stderr, vxlanNoPort+"\n"), r.Status}) // which was said already
 }
 
 // do does an operation, and ends ip when it fails.

@@ -396,7 +396,7 @@ func (i *iproute) linkDetails(l *state.Link, linkOnly bool) {
 		}
 		i.close()
 	}
-	if linkOnly {
+	if linkOnly && l.MTU >= ipv6MTU {
 		i.str("inet6_addr_gen_mode", "addrgenmode %s ", "eui64")
 	}
 	queues := orElse(l.Type == "veth", 2, 1)
@@ -410,6 +410,10 @@ func (i *iproute) linkDetails(l *state.Link, linkOnly bool) {
 	i.num("tso_max_segs", "tso_max_segs %d ", 65535)
 	i.num("gro_max_size", "gro_max_size %d ", 65536)
 }
+
+// ipv6MTU is the least MTU with which a link has anything of IPv6
+// (IPV6_MIN_MTU).
+const ipv6MTU = 1280
 
 // promiscuity counts who wants a link to take every frame: the bridge it is a
 // port of, and, as a veth cannot filter by more than its own address, each
@@ -619,7 +623,7 @@ func (i *iproute) addrInfo(l *state.Link, a state.Addr, f addrFilter) {
 		i.str("family", "    %s ", "inet")
 	}
 	i.cstr(magenta, "local", "%s", a.Prefix.Addr().String())
-	if a.Peer.IsValid() {
+	if a.Peer.IsValid() && !a.Peer.IsUnspecified() {
 		i.text(" peer ")
 		i.cstr(magenta, "address", "%s", a.Peer.String())
 	}

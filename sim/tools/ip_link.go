@@ -302,7 +302,8 @@ func (i *iproute) linkAdd(verb string) {
 	case "veth":
 		if i.more() {
 			if i.take() != "peer" {
-				fail(1, "Usage: ip link … type veth [peer …]; see ip-link(8)")
+				i.out.WriteString("Usage: ip link … type veth [peer …]; see ip-link(8)\n")
+				quit(1)
 			}
 			if peer = i.parseLink(true); peer.hasKind {
 				more := peer.kind
@@ -320,6 +321,9 @@ func (i *iproute) linkAdd(verb string) {
 		after = i.parseVXLAN(&o)
 	default:
 		i.otherKind("add", a)
+		if i.state().Link(a.name) != nil && verb == "add" {
+			fail(2, "RTNETLINK answers: File exists")
+		}
 		// The kernel knows no such type (rtnl_newlink, net/core/rtnetlink.c).
 		fail(2, "Error: Unknown device type.")
 	}
@@ -333,16 +337,12 @@ func (i *iproute) linkAdd(verb string) {
 			notSimulated("ip link replace of a link that exists")
 		}
 	}
-	if o.MAC = macOf(a.address); a.address != nil && o.MAC == "" || peer.address != nil && macOf(peer.address) == "" {
-		fail(2, "RTNETLINK answers: Invalid argument")
-	}
 	for _, x := range []linkArgs{a, peer} {
-		if x.mtu != nil && *x.mtu <= 0 {
-			fail(2, "Error: mtu %s than device %s.", orElse(*x.mtu == 0, "less", "greater"), orElse(*x.mtu == 0, "minimum", "maximum"))
-		}
+		i.checkMAC(x.address, a.kind)
 	}
+	o.MAC = macOf(a.address)
 	if a.mtu != nil {
-		o.MTU = *a.mtu
+		o.MTU = orElse(*a.mtu == 0, -1, *a.mtu) // 0 is no less wrong
 	}
 	if a.kind == "macvlan" || a.kind == "vxlan" && a.link != "" {
 		if a.kind == "vxlan" {
@@ -418,6 +418,22 @@ func (i *iproute) linkAdd(verb string) {
 	}
 	if a.master != "" {
 		undo(i.apply(at, op.LinkSet{Name: made, Master: a.master}).Failure)
+	}
+}
+
+// checkMAC is what the kernel does with the address of a new link before it
+// looks at anything else (veth_validate and its like).
+func (i *iproute) checkMAC(b []byte, kind string) {
+	switch {
+	case b == nil:
+	case len(b) != 6:
+		i.answer(op.RouteAdd{}, &op.Failure{Errno: einval})
+	case b[0]&1 == 1 || macOf(b) == "00:00:00:00:00:00":
+		f := &op.Failure{Errno: 99}
+		if kind == "vxlan" {
+			f.Message = "Provided Ethernet address is not unicast"
+		}
+		i.answer(op.RouteAdd{}, f)
 	}
 }
 

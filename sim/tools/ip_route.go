@@ -621,7 +621,7 @@ func (i *iproute) routeGet() {
 			if family == "" {
 				family = from.family
 			}
-			if !from.any {
+			if !from.any && !from.addr.IsUnspecified() {
 				q.Src = from.addr
 			}
 		case matches(word, "iif"):
@@ -749,7 +749,11 @@ func (i *iproute) routeAnswer(q sim.RouteQuery, a sim.RouteAnswer) {
 			i.cstr(magenta, "", "%s ", a.Src.String())
 		}
 	}
-	i.printer.list("flags", "%s ", nil)
+	var flags []string
+	if a.Type == "multicast" { // the two flags share a bit
+		flags = []string{"rt_offload_failed"}
+	}
+	i.printer.list("flags", "%s ", flags)
 	if q.Mark != 0 {
 		if i.json {
 			i.num("mark", "", int(q.Mark))
@@ -757,7 +761,9 @@ func (i *iproute) routeAnswer(q sim.RouteQuery, a sim.RouteAnswer) {
 			i.text(orElse(q.Mark >= 16, "mark 0x%x ", "mark %d "), q.Mark)
 		}
 	}
-	i.num("uid", "uid %d ", 0)
+	if q.Iif == "" {
+		i.num("uid", "uid %d ", 0)
+	}
 	i.text("%s    cache ", i.eol)
 	if len(a.Cache) > 0 && !i.json {
 		i.text("<")

@@ -81,7 +81,9 @@ func (i *iproute) ruleModify(add bool) {
 		case word == "fwmark":
 			mark, mask, masked := i.mark(i.next())
 			r.Mark, r.HasMark = uint32(mark), true
-			r.Mask, r.HasMask = uint32(mask), masked
+			if r.Mask, r.HasMask = uint32(mask), masked; masked && mask == 0 && mark != 0 {
+				unknown = "fwmark with a mask of 0"
+			}
 		case matches(word, "realms"):
 			i.next()
 			unknown = "realms"

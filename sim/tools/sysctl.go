@@ -211,7 +211,7 @@ func (s *sysctl) missing(path string) {
 		}
 	}
 	s.warn("sysctl: cannot stat %s: %s", path, why)
-	s.status = 1
+	s.status++
 }
 
 // read prints a setting, or all below a directory (ReadSetting, src/sysctl.c).
