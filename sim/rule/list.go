@@ -220,12 +220,14 @@ func (f format) row(b *strings.Builder, number int, r Counted) {
 		fmt.Fprintf(b, "%5s %5s ", f.amount(r.Packets), f.amount(r.Bytes))
 	}
 	name := ""
-	switch r.Target.(type) {
+	switch t := r.Target.(type) {
 	case nil:
 	case *Notrack:
 		name = "CT" // what the kernel calls it
 	default:
-		name = r.Target.Name()
+		if name = t.Name(); t == Queue {
+			name = "standard" // no verdict of nf_tables
+		}
 	}
 	pad(9, name)
 	flag(r.NotProto)
