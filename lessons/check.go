@@ -208,6 +208,8 @@ type CheckResult struct {
 	OK   bool   `json:"ok"`
 	Text string `json:"text"`          // what was looked at: "ns1: default via 172.18.0.1"
 	Got  string `json:"got,omitempty"` // what was there instead
+	// Says is Text in parts, for translation.
+	Says []Phrase `json:"-"`
 }
 
 // Evaluate holds a step's checks against the lab's state and against what the
@@ -217,7 +219,8 @@ func Evaluate(s *Step, snap *state.Snapshot, ran []Ran) []CheckResult {
 	for i := range s.Checks {
 		k := s.Checks[i].kind()
 		got := k.look(scene{snap, ran})
-		out[i] = CheckResult{OK: got == "", Text: k.text(), Got: got}
+		says := k.says()
+		out[i] = CheckResult{OK: got == "", Text: english(says), Got: got, Says: says}
 	}
 	return out
 }
@@ -225,7 +228,7 @@ func Evaluate(s *Step, snap *state.Snapshot, ran []Ran) []CheckResult {
 // kind is what the checks have in common.
 type kind interface {
 	look(scene) (got string) // "" when the check holds
-	text() string
+	says() []Phrase
 	wrong(w *wrongs)
 }
 
@@ -297,19 +300,12 @@ func presence(found, absent bool, what string) string {
 	return ""
 }
 
-func no(absent bool) string {
-	if absent {
-		return "no "
-	}
-	return ""
-}
-
-func (c *NetnsCheck) text() string {
-	s := no(c.Absent) + "network namespace " + c.Name
+func (c *NetnsCheck) says() []Phrase {
+	ps := []Phrase{phrase(unless(c.Absent, "netns"), "name", c.Name)}
 	if c.Mounted != nil {
-		s += map[bool]string{true: ", named in /run/netns", false: ", no longer named in /run/netns"}[*c.Mounted]
+		ps = append(ps, phrase(map[bool]string{true: "named", false: "unnamed"}[*c.Mounted]))
 	}
-	return s
+	return ps
 }
 
 func (c *NetnsCheck) look(sc scene) string {
@@ -323,25 +319,24 @@ func (c *NetnsCheck) look(sc scene) string {
 	return ""
 }
 
-func (c *LinkCheck) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %slink %s", c.Node, no(c.Absent), c.Name)
+func (c *LinkCheck) says() []Phrase {
+	ps := []Phrase{phrase(unless(c.Absent, "link"), "node", c.Node, "name", c.Name)}
 	if c.Type != "" {
-		b.WriteString(", a " + c.Type)
+		ps = append(ps, phrase("is-a", "type", c.Type))
 	}
 	if c.Up != nil {
-		b.WriteString(", " + upDown(*c.Up))
+		ps = append(ps, phrase(upDown(*c.Up)))
 	}
 	if c.Carrier != nil {
-		b.WriteString(map[bool]string{true: ", carrier", false: ", no carrier"}[*c.Carrier])
+		ps = append(ps, phrase(unless(!*c.Carrier, "carrier")))
 	}
 	if c.Master != "" {
-		b.WriteString(", a port of " + c.Master)
+		ps = append(ps, phrase("port-of", "bridge", c.Master))
 	}
 	if c.Peer != "" {
-		b.WriteString(", other end " + c.Peer)
+		ps = append(ps, phrase("other-end", "peer", c.Peer))
 	}
-	return b.String()
+	return ps
 }
 
 func upDown(up bool) string { return map[bool]string{true: "up", false: "down"}[up] }
@@ -370,8 +365,8 @@ func (c *LinkCheck) look(sc scene) string {
 	return ""
 }
 
-func (c *AddrCheck) text() string {
-	return fmt.Sprintf("%s: %saddress %s on %s", c.Node, no(c.Absent), c.Prefix, c.Dev)
+func (c *AddrCheck) says() []Phrase {
+	return []Phrase{phrase(unless(c.Absent, "addr"), "node", c.Node, "prefix", c.Prefix, "dev", c.Dev)}
 }
 
 func (c *AddrCheck) look(sc scene) string {
@@ -386,15 +381,15 @@ func (c *AddrCheck) look(sc scene) string {
 	return presence(slices.Contains(have, c.Prefix), c.Absent, strings.Join(have, ", "))
 }
 
-func (c *RouteCheck) text() string {
-	s := c.Node + ": " + no(c.Absent) + "route " + c.Dst
+func (c *RouteCheck) says() []Phrase {
+	route := c.Dst
 	if c.Via != "" {
-		s += " via " + c.Via
+		route += " via " + c.Via
 	}
 	if c.Dev != "" {
-		s += " dev " + c.Dev
+		route += " dev " + c.Dev
 	}
-	return s
+	return []Phrase{phrase(unless(c.Absent, "route"), "node", c.Node, "route", route)}
 }
 
 func (c *RouteCheck) look(sc scene) string {
@@ -416,7 +411,9 @@ func routeDst(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
-func (c *SysctlCheck) text() string { return fmt.Sprintf("%s: %s = %s", c.Node, c.Key, c.Value) }
+func (c *SysctlCheck) says() []Phrase {
+	return []Phrase{phrase("sysctl", "node", c.Node, "key", c.Key, "value", c.Value)}
+}
 
 func (c *SysctlCheck) look(sc scene) string {
 	n, got := sc.node(c.Node)
@@ -429,8 +426,8 @@ func (c *SysctlCheck) look(sc scene) string {
 	return ""
 }
 
-func (c *PolicyCheck) text() string {
-	return fmt.Sprintf("%s: %s policy %s", c.Node, chainName(c.Table, c.Chain), c.Is)
+func (c *PolicyCheck) says() []Phrase {
+	return []Phrase{phrase("policy", "node", c.Node, "chain", chainName(c.Table, c.Chain), "policy", c.Is)}
 }
 
 func chainName(table, chain string) string { return cmp.Or(table, "filter") + " " + chain }
@@ -457,12 +454,12 @@ func chain(n *state.Node, table, name string) *state.Chain {
 	return nil
 }
 
-func (c *RuleCheck) text() string {
-	s := fmt.Sprintf("%s: %s%s rule %s", c.Node, no(c.Absent), chainName(c.Table, c.Chain), c.Spec)
+func (c *RuleCheck) says() []Phrase {
+	ps := []Phrase{phrase(unless(c.Absent, "rule"), "node", c.Node, "chain", chainName(c.Table, c.Chain), "rule", c.Spec)}
 	if c.Packets != nil {
-		s += fmt.Sprintf(", packets %d", *c.Packets)
+		ps = append(ps, phrase("packets", "n", strconv.FormatUint(*c.Packets, 10)))
 	}
-	return s
+	return ps
 }
 
 func (c *RuleCheck) find(sc scene) *state.Rule {
@@ -492,8 +489,8 @@ func (c *RuleCheck) look(sc scene) string {
 	return ""
 }
 
-func (c *NeighCheck) text() string {
-	return fmt.Sprintf("%s: %s is at the MAC address of %s", c.Node, c.IP, c.MACOf)
+func (c *NeighCheck) says() []Phrase {
+	return []Phrase{phrase("neigh", "node", c.Node, "ip", c.IP, "of", c.MACOf)}
 }
 
 func (c *NeighCheck) look(sc scene) string {
@@ -514,8 +511,8 @@ func (c *NeighCheck) look(sc scene) string {
 	return cmp.Or(got, "no entry")
 }
 
-func (c *FDBCheck) text() string {
-	return fmt.Sprintf("%s: bridge has learned the MAC address of %s behind %s", c.Node, c.MACOf, c.Dev)
+func (c *FDBCheck) says() []Phrase {
+	return []Phrase{phrase("fdb", "node", c.Node, "of", c.MACOf, "dev", c.Dev)}
 }
 
 func (c *FDBCheck) look(sc scene) string {
@@ -535,8 +532,8 @@ func (c *FDBCheck) look(sc scene) string {
 	return cmp.Or(got, "not learned")
 }
 
-func (c *ListenerCheck) text() string {
-	return fmt.Sprintf("%s: %ssocket listening on %s port %d", c.Node, no(c.Absent), cmp.Or(c.Proto, "tcp"), c.Port)
+func (c *ListenerCheck) says() []Phrase {
+	return []Phrase{phrase(unless(c.Absent, "listener"), "node", c.Node, "proto", cmp.Or(c.Proto, "tcp"), "port", strconv.Itoa(int(c.Port)))}
 }
 
 func (c *ListenerCheck) look(sc scene) string {
@@ -550,18 +547,18 @@ func (c *ListenerCheck) look(sc scene) string {
 	return presence(found, c.Absent, "no such socket")
 }
 
-func (c *ConnCheck) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %sconntrack entry %s", c.Node, no(c.Absent), c.Proto)
+func (c *ConnCheck) says() []Phrase {
+	entry := c.Proto
 	for _, f := range []struct{ k, v string }{{"src", c.Src}, {"dst", c.Dst}, {"dport", port(c.DstPort)}, {"reply src", c.ReplySrc}, {"reply dst", c.ReplyDst}} {
 		if f.v != "" {
-			b.WriteString(" " + f.k + "=" + f.v)
+			entry += " " + f.k + "=" + f.v
 		}
 	}
+	ps := []Phrase{phrase(unless(c.Absent, "conn"), "node", c.Node, "entry", entry)}
 	if c.Replied != nil {
-		b.WriteString(map[bool]string{true: ", replied", false: ", unreplied"}[*c.Replied])
+		ps = append(ps, phrase(map[bool]string{true: "replied", false: "unreplied"}[*c.Replied]))
 	}
-	return b.String()
+	return ps
 }
 
 func (c *ConnCheck) look(sc scene) string {
@@ -590,18 +587,18 @@ func port(p uint16) string {
 	return strconv.Itoa(int(p))
 }
 
-func (c *CommandCheck) text() string {
-	s := fmt.Sprintf("%s# …%s…", c.Node, c.Text)
+func (c *CommandCheck) says() []Phrase {
+	ps := []Phrase{phrase("command", "node", c.Node, "text", c.Text)}
 	if c.Status != nil {
-		s += fmt.Sprintf(" ends with status %d", *c.Status)
+		ps = append(ps, phrase("status", "n", strconv.Itoa(*c.Status)))
 	}
 	if c.Failed != nil {
-		s += map[bool]string{true: " fails", false: " succeeds"}[*c.Failed]
+		ps = append(ps, phrase(map[bool]string{true: "fails", false: "succeeds"}[*c.Failed]))
 	}
 	if c.Prints != "" {
-		s += fmt.Sprintf(" prints %q", c.Prints)
+		ps = append(ps, phrase("prints", "text", strconv.Quote(c.Prints)))
 	}
-	return s
+	return ps
 }
 
 func (c *CommandCheck) look(sc scene) string {
@@ -655,42 +652,43 @@ func (p *PacketSelector) is(t *trace.Trace) bool {
 		(p.Reply == nil || *p.Reply == t.Reply)
 }
 
-func (p *PacketSelector) text() string {
-	var b strings.Builder
-	b.WriteString(cmp.Or(p.Is, p.Proto, "packet"))
+func (p *PacketSelector) says() []Phrase {
+	ps := []Phrase{phrase("packet", "packet", cmp.Or(p.Is, p.Proto, "packet"))}
 	if p.Reply != nil && *p.Reply {
-		b.WriteString(" (on the way back)")
+		ps = append(ps, phrase("back"))
 	}
 	if p.SentBy != "" || p.Src != "" {
-		b.WriteString(" from " + strings.TrimSpace(p.SentBy+" "+p.Src))
+		ps = append(ps, phrase("from", "from", strings.TrimSpace(p.SentBy+" "+p.Src)))
 	}
 	if p.Dst != "" || p.DstPort != 0 {
-		b.WriteString(" to " + p.Dst)
+		to := p.Dst
 		if p.DstPort != 0 {
-			b.WriteString(":" + port(p.DstPort))
+			to += ":" + port(p.DstPort)
 		}
+		ps = append(ps, phrase("to", "to", to))
 	}
-	return b.String()
+	return ps
 }
 
-func (c *PacketCheck) text() string {
-	s := c.PacketSelector.text()
+func (c *PacketCheck) says() []Phrase {
+	ps := c.PacketSelector.says()
 	for _, p := range c.Passes {
-		s += "; " + p.text()
+		ps = append(ps, p.says("at")...)
 	}
 	for _, p := range c.Avoids {
-		s += "; never " + p.text()
+		ps = append(ps, p.says("never")...)
 	}
-	if c.Ends != "" || c.EndsAt != "" || c.Code != "" {
-		s += "; ends"
-		if c.EndsAt != "" {
-			s += " at " + c.EndsAt
-		}
-		if why := cmp.Or(c.Code, c.Ends); why != "" {
-			s += ": " + why
-		}
+	if c.Ends == "" && c.EndsAt == "" && c.Code == "" {
+		return ps
 	}
-	return s
+	ps = append(ps, phrase("ends"))
+	if c.EndsAt != "" {
+		ps = append(ps, phrase("ends-at", "node", c.EndsAt))
+	}
+	if how := cmp.Or(c.Code, c.Ends); how != "" {
+		ps = append(ps, phrase("ends-how", "how", how))
+	}
+	return ps
 }
 
 func (c *PacketCheck) look(sc scene) string {
@@ -744,7 +742,8 @@ func (p *Place) is(node string, s *trace.Step) bool {
 	return true
 }
 
-func (p *Place) text() string {
+// says names the place by code ("at", "never").
+func (p *Place) says(code string) []Phrase {
 	b := []string{p.Node}
 	if p.Point != "" {
 		b = append(b, p.Point)
@@ -760,14 +759,17 @@ func (p *Place) text() string {
 	if p.TTL != 0 {
 		b = append(b, fmt.Sprintf("ttl %d", p.TTL))
 	}
+	ps := []Phrase{phrase(code, "place", strings.TrimSpace(strings.Join(b, " ")))}
 	if p.Rewrite != "" {
-		b = append(b, strings.TrimSpace(fmt.Sprintf("rewrites %s %s → %s", p.Rewrite, p.From, p.To)))
+		ps = append(ps, phrase("rewrites", "change", strings.TrimSpace(fmt.Sprintf("%s %s → %s", p.Rewrite, p.From, p.To))))
 	}
 	if p.Cause != "" {
-		b = append(b, "because of "+p.Cause)
+		ps = append(ps, phrase("because", "cause", p.Cause))
 	}
-	return strings.TrimSpace(strings.Join(b, " "))
+	return ps
 }
+
+func (p *Place) text() string { return strings.TrimPrefix(english(p.says("at")), "; ") }
 
 // headerFields are the fields of a packet that checks and predictions may name.
 var headerFields = []string{"src", "dst", "sport", "dport", "ttl"}

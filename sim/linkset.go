@@ -95,9 +95,10 @@ func (w *World) moveLink(l *Link, to *Netns) *op.Failure {
 // setMAC: dev_set_mac_address and the ndo_set_mac_address of each kind.
 func (l *Link) setMAC(mac MAC) *op.Failure {
 	switch {
+	case mac == l.mac: // netif_set_mac_address asks the driver only for a change
 	case !mac.valid():
 		return fail(eaddrnotavail, "")
-	case l.kind == kindMacvlan && mac != l.mac && l.parent != nil && l.parent.macTaken(mac):
+	case l.kind == kindMacvlan && l.parent != nil && l.parent.macTaken(mac):
 		return fail(eaddrinuse, "") // macvlan_set_mac_address
 	}
 	if l.bridge != nil {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"vethlab/lessons"
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
 )
@@ -171,6 +172,8 @@ type Check struct {
 	OK   bool   `json:"ok"`
 	Text string `json:"text"` // what was looked at: "route in ns1: default via 172.18.0.1"
 	Got  string `json:"got,omitempty"`
+	// Says is Text in parts, for translation: the page's words are check.CODE.
+	Says []lessons.Phrase `json:"says"`
 }
 
 // Error says what went wrong and what to do about it.

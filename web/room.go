@@ -228,7 +228,7 @@ func taken(t *lessons.Taken) Step {
 		s.Commands = append(s.Commands, commandRan(&lessons.CommandRan{Step: t.ID, Index: i, Ran: r}))
 	}
 	for _, c := range t.Check {
-		s.Checks = append(s.Checks, Check{OK: c.OK, Text: c.Text, Got: c.Got})
+		s.Checks = append(s.Checks, Check{OK: c.OK, Text: c.Text, Got: c.Got, Says: c.Says})
 	}
 	return s
 }

@@ -80,7 +80,7 @@ export type Command = {
   step?: string; index: number; node: string; text: string; status: number;
   stdout?: string; stderr?: string; ops?: string[]; traces?: Trace[]; missing?: string; differs?: string[];
 };
-export type Check = { ok: boolean; text: string; got?: string };
+export type Check = { ok: boolean; text: string; got?: string; says?: { code: string; args?: { [name: string]: string } }[] };
 export type StepRun = {
   id: string; state: 'done' | 'failed' | 'broken' | 'skipped'; commands: Command[] | null; checks: Check[] | null;
   guess?: string; answer?: string; observed?: string; explained?: boolean; forecast?: Forecast;

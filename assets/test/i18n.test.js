@@ -1,7 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { dictionaries, firstLanguage, localized, translate } from '../js/model/i18n.js';
+import { checkText, dictionaries, firstLanguage, localized, translate } from '../js/model/i18n.js';
 
 const keys = Object.keys(dictionaries.en);
 const source = (dir) => readdirSync(new URL(dir, import.meta.url), { recursive: true }).filter((f) => f.endsWith('.js'))
@@ -46,6 +46,17 @@ test('every way a journey can end has words', () => {
   const ends = [...trace.matchAll(/Disposition = "([\w-]+)"/g)].map((m) => m[1]);
   assert.ok(ends.length >= 14, `found only ${ends.length}`);
   for (const d of ends) assert.ok(`disposition.${d}` in dictionaries.en, d);
+});
+
+test('the page has every phrase of a check, in English the same', () => {
+  const go = readFileSync(new URL('../../lessons/phrase.go', import.meta.url), 'utf8');
+  const phrases = [...go.matchAll(/^\t"([a-z-]+)":\s+"(.*)",$/gm)];
+  assert.ok(phrases.length > 40, `found only ${phrases.length}`);
+  for (const [, code, english] of phrases) assert.equal(dictionaries.en[`check.${code}`], english, code);
+  const check = { ok: true, text: 'host: link veth0, up', says: [{ code: 'link', args: { node: 'host', name: 'veth0' } }, { code: 'up' }] };
+  assert.equal(checkText('en', check), check.text);
+  assert.equal(checkText('zh-CN', check), 'host：接口 veth0，已启用');
+  assert.equal(checkText('zh-CN', { ...check, says: [{ code: 'unheard-of' }] }), check.text);
 });
 
 test('blanks are filled, and a missing one leaves nothing behind', () => {

@@ -197,16 +197,16 @@ func (c *lessonCmd) play(l *lessons.Lesson, backend string) int {
 		return c.fail(1, "%v", err)
 	}
 	defer all.Close()
+	compared, err := all.compare(c.ctx)
+	if err != nil {
+		return c.fail(1, "%v", err)
+	}
 	c.title(l)
 	failed, right, differences := 0, 0, 0
 	last := make([]*state.Snapshot, len(all))
 	for i := range l.Steps {
 		s := &l.Steps[i]
 		c.stepTitle(i+1, s)
-		compared, err := all.compare(c.ctx)
-		if err != nil {
-			return c.fail(1, "%v", err)
-		}
 		outs := make([]lessons.StepOutcome, len(all))
 		held := true
 		for k, side := range all {

@@ -209,7 +209,8 @@ var (
 	ownMAC    = regexp.MustCompile(`^(02:00:00:00:00:..|01:00:5e:.*|33:33:.*|00:00:00:00:00:00|ff:ff:ff:ff:ff:ff|01:80:c2:.*)$`)
 	operState = regexp.MustCompile(`"operstate":"[A-Z]+",|\bstate (UP|DOWN|UNKNOWN|LOWERLAYERDOWN) |linkdown |"linkdown"|(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +`)
 	brctlMAC  = regexp.MustCompile(`8000\.[0-9a-f]{12}`)
-	timers    = regexp.MustCompile(`(_timer"?:? *)[0-9]+\.[0-9]+`)
+	timers    = regexp.MustCompile(`(_timer"?:?) *[0-9]+\.[0-9]+`)
+	pastPorts = regexp.MustCompile(`tso_max_size"?[: ][0-9]+`) // a bridge keeps that of ports it had
 	nsInode   = regexp.MustCompile(`net:\[[0-9]+\]`)
 )
 
@@ -227,6 +228,7 @@ func normal(s said) said {
 		*text = operState.ReplaceAllString(*text, "")
 		*text = brctlMAC.ReplaceAllString(*text, "8000.MAC")
 		*text = timers.ReplaceAllString(*text, "${1}0.00")
+		*text = pastPorts.ReplaceAllString(*text, "tso_max_size")
 		*text = nsInode.ReplaceAllString(*text, "net:[]")
 	}
 	s.stdout = strings.ReplaceAll(s.stdout, `["linkdown"]`, `[]`)

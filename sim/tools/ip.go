@@ -332,6 +332,10 @@ func duparg2(key, arg string) {
 }
 func nodev(name string) { fail(1, `Cannot find device "%s"`, name) }
 
+// policyFailed is what the kernel says of an attribute that is not of the form
+// it expects (NLMSGERR_ATTR_MSG of lib/nlattr.c).
+func policyFailed() { fail(2, "Error: Attribute failed policy validation.") }
+
 // addr reads an address, or ends ip (get_addr).
 func addr(s, family string) prefix {
 	p, ok := readAddr(s, family)

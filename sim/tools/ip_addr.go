@@ -120,11 +120,13 @@ func (i *iproute) readFilter(object string) addrFilter {
 		if n == 0 {
 			fail(1, `Device "%s" does not exist.`, f.dev)
 		}
-		if l := i.indexed(n); l != nil {
-			f.dev = l.Name
-		} else {
+		l := i.indexed(n)
+		if l == nil || object == "link" && !f.group && l.Name != f.dev { // which is asked for by its name
+			i.begin()
+			i.end()
 			fail(1, "RTNETLINK answers: No such device\nCannot send link get request: No such device")
 		}
+		f.dev = l.Name
 	}
 	return f
 }
@@ -677,7 +679,7 @@ func (i *iproute) addrModify(mode sim.Mode) {
 		switch {
 		case word == "peer" || word == "remote":
 			v := i.next()
-			if peer.given && !peer.any {
+			if peer.given && !peer.empty() {
 				duparg("peer", v)
 			}
 			peer = prefixOf(v, family)
@@ -743,7 +745,7 @@ func (i *iproute) addrModify(mode sim.Mode) {
 			if matches(word, "help") {
 				i.usage("addr")
 			}
-			if local.given && !local.any {
+			if local.given && !local.empty() {
 				duparg2("local", word)
 			}
 			lcl = word
@@ -754,7 +756,7 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	if dev == "" {
 		fail(1, `Not enough information: "dev" argument is required.`)
 	}
-	if !(peer.given && !peer.any) && local.given && !local.any {
+	if !(peer.given && !peer.empty()) && local.given && !local.empty() {
 		if mode == sim.Delete && local.family == "inet" && !local.plen {
 			i.warn("Warning: Executing wildcard deletion to stay compatible with old scripts.\n"+
 				"         Explicitly specify the prefix length (%s/%d) to avoid this warning.\n"+
@@ -784,7 +786,7 @@ func (i *iproute) addrModify(mode sim.Mode) {
 			broadcast = netip.AddrFrom4(b)
 		}
 	}
-	if !scoped && mode != sim.Delete && local.given && !local.any && local.addr.Is4() && local.addr.As4()[0] == 127 {
+	if !scoped && mode != sim.Delete && local.given && !local.empty() && local.addr.Is4() && local.addr.As4()[0] == 127 {
 		r.Scope = "host"
 	}
 	l := i.device(dev)
@@ -816,16 +818,19 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	if unknown != "" {
 		notSimulated("ip address %s", unknown)
 	}
+	if local.empty() || peer.empty() || len(r.Label) > 15 {
+		policyFailed()
+	}
 	r.Dev, r.Broadcast = l.Name, broadcast
-	if local.given && !local.any {
+	if local.given && !local.empty() {
 		r.Prefix = netip.PrefixFrom(local.addr, bits)
-	} else if peer.given && !peer.any {
+	} else if peer.given && !peer.empty() {
 		r.Prefix = netip.PrefixFrom(peer.addr, bits)
 		notSimulated("ip address with only a peer")
 	} else if mode != sim.Delete {
 		fail(2, "Error: ipv4: Local address is not supplied.")
 	}
-	if peer.given && !peer.any {
+	if peer.given && !peer.empty() {
 		r.Peer = peer.addr
 	}
 	// What an operation says is one.

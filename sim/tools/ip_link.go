@@ -338,6 +338,9 @@ func (i *iproute) linkAdd(verb string) {
 		}
 	}
 	for _, x := range []linkArgs{a, peer} {
+		if len(x.name) > 15 {
+			policyFailed()
+		}
 		i.checkMAC(x.address, a.kind)
 	}
 	o.MAC = macOf(a.address)

@@ -67,7 +67,7 @@ func nudBit(s string) int {
 func (i *iproute) neighModify(mode sim.Mode) {
 	r := sim.NeighRequest{Mode: mode}
 	state, lla, dev, unknown := 0x80, "", "", ""
-	llaSet, devSet := false, false
+	llaSet, devSet, short := false, false, false
 	var dst prefix
 	for i.more() {
 		word := i.take()
@@ -120,17 +120,12 @@ func (i *iproute) neighModify(mode sim.Mode) {
 	if lla != "" && lla != "null" {
 		b := lladdr(lla)
 		ipv6(dst.family)
-		if len(b) != 6 {
-			if dev != "" && i.index(dev) == 0 {
-				nodev(dev)
-			}
-			if mode == sim.Delete {
-				notSimulated("ip neigh del … lladdr %s", lla)
-			}
-			fail(2, "Error: %s.", "Invalid link address")
+		if len(b) >= 6 { // the kernel takes what it needs
+			m := sim.MAC(b[:6])
+			r.MAC = &m
+		} else {
+			short = mode != sim.Delete
 		}
-		m := sim.MAC(b)
-		r.MAC = &m
 	}
 	if dev != "" && i.index(dev) == 0 {
 		nodev(dev)
@@ -143,6 +138,9 @@ func (i *iproute) neighModify(mode sim.Mode) {
 		notSimulated("ip neigh … proxy")
 	}
 	r.Dev, r.IP, r.State = i.device(dev).Name, dst.addr, nudName(state)
+	if short {
+		fail(2, "Error: Invalid link address.")
+	}
 	i.request(func(k *sim.Netns) *op.Failure { return k.NeighChange(r) })
 }
 

@@ -67,7 +67,7 @@ func (i *iproute) routeModify(mode sim.Mode) {
 	}
 	family, dev, unknown := i.family, "", ""
 	var dst prefix
-	via, scoped, tabled, nexthop := false, false, false, false
+	via, scoped, tabled, nexthop, empty := false, false, false, false, false
 	fill := func(p prefix) {
 		if family == "" {
 			family = p.family
@@ -80,9 +80,7 @@ words:
 		case word == "src":
 			a := addr(i.next(), family)
 			fill(a)
-			if r.Src = a.addr; a.any {
-				r.Src = netip.Addr{}
-			}
+			r.Src, empty = a.addr, empty || a.empty()
 		case word == "as":
 			v := i.next()
 			if v == "to" {
@@ -107,7 +105,7 @@ words:
 			if a.family != family && a.family != "" {
 				unknown = "via " + a.family
 			}
-			r.Via = a.addr
+			r.Via, empty = a.addr, empty || a.empty()
 		case word == "from":
 			a := prefixOf(i.next(), family)
 			fill(a)
@@ -219,6 +217,9 @@ words:
 	}
 	if nexthop {
 		notSimulated("ip route … nexthop")
+	}
+	if empty {
+		policyFailed()
 	}
 	if unknown != "" {
 		notSimulated("ip route … %s", unknown)

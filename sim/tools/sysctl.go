@@ -201,6 +201,7 @@ func (s *sysctl) print(key, value string) {
 // missing says that there is no such setting.
 func (s *sysctl) missing(path string) {
 	if s.ignore {
+		s.status--
 		return
 	}
 	why := "No such file or directory"
@@ -211,7 +212,6 @@ func (s *sysctl) missing(path string) {
 		}
 	}
 	s.warn("sysctl: cannot stat %s: %s", path, why)
-	s.status++
 }
 
 // read prints a setting, or all below a directory (ReadSetting, src/sysctl.c).
@@ -230,6 +230,7 @@ func (s *sysctl) read(name string) {
 	below := slices.DeleteFunc(s.settings(), func(k string) bool { return !strings.HasPrefix(k, key+".") })
 	if len(below) == 0 {
 		s.missing(sysctlPath(name))
+		s.status++
 		return
 	}
 	for _, k := range below {
@@ -268,6 +269,7 @@ func (s *sysctl) assign(text, where string) {
 			return
 		}
 		s.missing(sysctlPath(strings.TrimPrefix(key, "-")))
+		s.status = 1
 		return
 	}
 	if !s.dry {

@@ -39,6 +39,17 @@ export function knows(lang, key) {
 }
 
 /**
+ * What a check says.
+ * @param {Lang} lang
+ * @param {import('../protocol').Check} check
+ */
+export function checkText(lang, check) {
+  const parts = check.says ?? [];
+  if (!parts.length || parts.some((p) => !knows(lang, `check.${p.code}`))) return check.text;
+  return parts.map((p) => translate(lang, `check.${p.code}`, p.args)).join('');
+}
+
+/**
  * A lesson's own text in a language: Traditional falls back on Simplified
  * before English, and the other way round.
  * @template {string | Doc[]} T

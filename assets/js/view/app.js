@@ -61,7 +61,11 @@ function Bar() {
   if (!s.error) return null;
   const key = `error.${s.error.code}`;
   const own = t(key) === key ? '' : t(key);
-  return html`<div class="alert warn" role="alert"><span><b>${own || s.error.text}</b> ${s.lang === 'en' || !own ? [own ? s.error.text : '', s.error.do].filter(Boolean).join(' ') : s.error.text}</span>
+  const todo = `do.${s.error.code}`;
+  // in English the server's own words, which know more; elsewhere ours, with its reason where only it knows one
+  const rest = s.lang === 'en' || !own ? [own ? s.error.text : '', s.error.do]
+    : [['lost', 'internal', 'no-kernel'].includes(s.error.code) ? sentence(s.error.text) : '', t(todo) === todo ? s.error.do : t(todo)];
+  return html`<div class="alert warn" role="alert"><span><b>${own || s.error.text}</b> ${rest.filter(Boolean).join(' ')}</span>
     ${s.error.code === 'lost' && html`<button type="button" class="btn small" onClick=${c.rebuild}>${t('act.rebuild')} <${Kbd} k="B" /></button>`}
     <button type="button" class="btn small" onClick=${c.dismiss}>${t('close')}</button></div>`;
 }

@@ -1,7 +1,7 @@
 // The left column: what to do, what to expect, what came of it.
 
 import { html, useEffect, useRef, useState } from '../../vendor/htm-preact.js';
-import { localized } from '../model/i18n.js';
+import { checkText, localized } from '../model/i18n.js';
 import { disagreements, words } from '../model/compare.js';
 import { currentColumns, currentRun, currentStep, primary, canRun, shownMode } from '../model/state.js';
 import { usePage } from './context.js';
@@ -190,14 +190,14 @@ const plainly = (observed) => /^[\d.:/]+$/.test(observed ?? '');
 
 /** @param {{ run: StepRun }} props */
 function Checks({ run }) {
-  const { t } = usePage();
+  const { s, t } = usePage();
   const list = run.checks ?? [];
   if (!list.length) return null;
   const held = list.filter((k) => k.ok).length;
   return html`<details class="checks" open=${held < list.length}>
     <summary>${held === list.length ? '✓' : '✗'} ${t('checks', { n: held, total: list.length })}</summary>
     <ul>${list.map((k) => html`<li class=${k.ok ? 'ok' : 'no'}><span aria-hidden="true">${k.ok ? '✓' : '✗'}</span>
-      <span><span class="sr">${t(k.ok ? 'check.ok' : 'check.no')}</span><${Label} text=${k.text} />${!k.ok && k.got && html` <span class="got">${t('check.got', { got: k.got })}</span>`}</span></li>`)}</ul>
+      <span><span class="sr">${t(k.ok ? 'check.ok' : 'check.no')}</span><${Label} text=${checkText(s.lang, k)} />${!k.ok && k.got && html` <span class="got">${t('check.got', { got: k.got })}</span>`}</span></li>`)}</ul>
   </details>`;
 }
 
