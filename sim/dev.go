@@ -65,6 +65,12 @@ func (w *World) loops(p *packet) {
 	w.end(p, ending{disposition: trace.Looped, code: trace.CodeLooped})
 }
 
+// xmitRecursionLimit is how often a device without a queue may send by another
+// one in the act of sending: a tunnel whose packets leave by the bridge that it
+// is a port of would do so forever (XMIT_RECURSION_LIMIT of net/core/dev.h,
+// "Dead loop on virtual device").
+const xmitRecursionLimit = 8
+
 // devXmit sends a frame out of a device (__dev_queue_xmit).
 func (w *World) devXmit(dev *Link, p *packet) {
 	p.ns = dev.ns
@@ -74,10 +80,12 @@ func (w *World) devXmit(dev *Link, p *packet) {
 		w.end(p, ending{disposition: trace.NoCarrier, code: trace.CodeNoCarrier, dev: dev})
 		return
 	}
-	if len(p.journey.steps) > maxSteps {
+	if len(p.journey.steps) > maxSteps || w.xmits > xmitRecursionLimit {
 		w.loops(p)
 		return
 	}
+	w.xmits++
+	defer func() { w.xmits-- }()
 	w.note(p, trace.TX, dev)
 	switch dev.kind {
 	case kindLoopback: // loopback_xmit: the route and the connection stay with the packet

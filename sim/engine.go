@@ -14,6 +14,7 @@ type engine struct {
 
 	backlog []arrival // frames on their way between devices, oldest first (struct softnet_data)
 	head    int
+	xmits   int // devices that are sending right now, one by way of the other (softnet_data.xmit.recursion)
 	timers  timers
 	seq     uint64
 	ctx     context.Context // of the operation under way

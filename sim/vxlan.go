@@ -102,6 +102,10 @@ func (w *World) vxlanXmit(dev *Link, p *packet) {
 // one: its Ethernet header, and the headers of VXLAN, UDP and IP.
 const vxlanOverhead = 14 + 8 + 8 + 20
 
+// tunnelRecursionLimit is like xmitRecursionLimit, for tunnels
+// (IP_TUNNEL_RECURSION_LIMIT, iptunnel_xmit).
+const tunnelRecursionLimit = 5
+
 // vxlanXmitOne wraps a frame into a packet for one tunnel end (vxlan_xmit_one).
 func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	v := dev.vxlan
@@ -118,6 +122,10 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	if mtu := n.pathMTU(&r, to) - vxlanOverhead; int(p.len) > mtu && p.route.row != nil && p.ns == dev.ns {
 		dev.ns.updatePMTU(p.dst, mtu) // skb_tunnel_check_pmtu
 	}
+	if w.xmits > tunnelRecursionLimit {
+		w.loops(p)
+		return
+	}
 	o := w.newPacket()
 	o.etherType, o.proto, o.ttl = ethIP, protoUDP, n.defaultTTL()
 	o.src, o.dst, o.dport = r.src, to, v.port
@@ -128,14 +136,13 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 		o.mark = 0
 	}
 	o.vni = v.vni
-	o.flow, o.reply, o.trail = p.flow, p.reply, p.trail
+	o.flow, o.reply = p.flow, p.reply
 	o.ns = n
 	o.id = n.nextID()
-	outer := o.header
+	outer, carried := o.header, p.header
 	s := w.note(p, trace.Tunnel, dev)
-	s.after.outer = &outer
-	carried := p.header
-	o.carried = &carried
+	s.after = p.journey.within(&p.header, &outer)
+	o.trail, o.carried = p.trail, &carried
 	o.route, o.routed = r, true
 	w.ipLocalOut(n, o)
 }
@@ -177,7 +184,7 @@ func (w *World) vxlanRcv(n *Netns, o *packet) bool {
 	p.scrub(dev.ns)
 	s := w.note(p, trace.Tunnel, dev)
 	outer := o.header
-	s.before.outer = &outer
+	s.before = p.journey.within(&p.header, &outer)
 	src := o.src
 	w.discard(o)
 	v := dev.vxlan
