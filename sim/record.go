@@ -28,6 +28,7 @@ type journey struct {
 	reply    bool
 	start    int64
 	steps    []step
+	headers  []header // what steps say the packet looked like: most change nothing
 	branches []branch
 	live     int  // copies that are under way
 	told     bool // it is part of a result already
@@ -44,18 +45,18 @@ type branch struct {
 type trail struct {
 	journey *journey
 	branch  int32
+	seen    int32 // its header as it was noted last
 }
 
 // step is a trace.Step before anybody has asked for it.
 type step struct {
 	branch  int32
-	rule    int32
+	rule    int32 // its number, from 1; 0 is the policy
 	ns      *Netns
 	dev     *Link
 	point   trace.Point
-	table   string
-	chain   string
-	text    fmt.Stringer // the rule, as iptables-save prints it
+	chain   *chain
+	met     *nfRule
 	verdict trace.Verdict
 	at      int64
 	conn    *conn   // what rewrote the packet, when it was its connection's entry
@@ -64,8 +65,9 @@ type step struct {
 	code    string  // one of trace's Codes, with what it needs
 	ip      IP
 	port    uint16
-	before  header
-	after   header
+	hook    hookPoint // conntrack: where
+	before  int32     // of the journey's headers
+	after   int32
 }
 
 // ending says how a packet, or one copy of it, came to its end. The fields
@@ -94,7 +96,7 @@ func (r *recorder) begin() {
 	for i, j := range r.journeys {
 		r.journeys[i] = nil
 		if j.live == 0 && len(r.free) < 256 {
-			*j = journey{steps: j.steps[:0], branches: j.branches[:0]}
+			*j = journey{steps: j.steps[:0], headers: j.headers[:0], branches: j.branches[:0]}
 			r.free = append(r.free, j)
 		}
 	}
@@ -114,7 +116,7 @@ func (w *World) depart(p *packet, f *flow, reply bool) {
 	r.count++
 	j.id, j.flow, j.reply, j.start, j.live = r.count, f, reply, w.now, 1
 	j.branches = append(j.branches, branch{parent: -1})
-	p.flow, p.reply, p.trail = f, reply, trail{j, 0}
+	p.flow, p.reply, p.trail = f, reply, trail{journey: j, seen: j.keep(&p.header)}
 	r.journeys = append(r.journeys, j)
 }
 
@@ -123,7 +125,13 @@ func (r *recorder) fork(p *packet) trail {
 	j := p.journey
 	j.live++
 	j.branches = append(j.branches, branch{parent: p.branch, from: int32(len(j.steps))})
-	return trail{j, int32(len(j.branches) - 1)}
+	return trail{j, int32(len(j.branches) - 1), p.seen}
+}
+
+// keep keeps a header for steps to point to.
+func (j *journey) keep(h *header) int32 {
+	j.headers = append(j.headers, *h)
+	return int32(len(j.headers) - 1)
 }
 
 // note records that p is at a point. The caller fills in what else there is to
@@ -131,8 +139,18 @@ func (r *recorder) fork(p *packet) trail {
 func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
 	w.now += stepTime
 	j := p.journey
-	j.steps = append(j.steps, step{branch: p.branch, ns: p.ns, dev: dev, point: point, at: w.now, before: p.header, after: p.header, carried: p.carried})
-	return &j.steps[len(j.steps)-1]
+	if p.header != j.headers[p.seen] {
+		p.seen = j.keep(&p.header)
+	}
+	n := len(j.steps)
+	if n < cap(j.steps) {
+		j.steps = j.steps[:n+1]
+	} else {
+		j.steps = append(j.steps, step{})
+	}
+	s := &j.steps[n]
+	*s = step{branch: p.branch, ns: p.ns, dev: dev, point: point, at: w.now, before: p.seen, after: p.seen, carried: p.carried}
+	return s
 }
 
 // end records how p ended. The packet is gone: nobody may use it afterwards.
@@ -198,7 +216,7 @@ func (j *journey) trace() trace.Trace {
 		}
 		h := &t.Hops[len(t.Hops)-1]
 		for _, s := range v.steps {
-			h.Steps = append(h.Steps, s.public(t.Start))
+			h.Steps = append(h.Steps, j.public(s, t.Start))
 		}
 	}
 	t.Summary = t.First().Summary()
@@ -280,24 +298,28 @@ func (v *visit) passedOn() bool {
 	return slices.ContainsFunc(v.steps, func(s *step) bool { return s.point == trace.TX })
 }
 
-func (s *step) public(start int64) trace.Step {
-	t := trace.Step{Point: s.point, Table: s.table, Chain: s.chain, Rule: int(s.rule), Verdict: s.verdict, At: max(0, s.at-start),
-		Timed: s.point == trace.RX || s.point == trace.TX, Before: s.before.public(), After: s.after.public(), Evidence: trace.Simulated}
+func (j *journey) public(s *step, start int64) trace.Step {
+	t := trace.Step{Point: s.point, Rule: int(s.rule), Verdict: s.verdict, At: max(0, s.at-start), Timed: s.point == trace.RX || s.point == trace.TX,
+		Before: j.headers[s.before].public(), After: j.headers[s.after].public(), Evidence: trace.Simulated}
+	switch {
+	case s.chain != nil:
+		t.Table, t.Chain = s.chain.table.name(), s.chain.name
+	case s.conn != nil:
+		t.Chain = string(hookTrace[s.hook])
+	}
 	if s.dev != nil {
 		t.Dev = s.dev.name
 	}
+	own := t.Before // of the packet that is on its way, whatever it carries
 	if s.carried != nil {
-		t.Before, t.After = s.carried.around(t.Before), s.carried.around(t.After)
+		t.Before, t.After = s.carried.inside(t.Before), s.carried.inside(t.After)
 	}
-	if s.text != nil {
-		t.RuleText = s.text.String()
+	if s.met != nil {
+		t.RuleText = s.met.String()
 	}
 	switch {
 	case s.row == localRow:
-		t.Note = "local " + t.Before.Dst.String()
-		if s.carried != nil {
-			t.Note = "local " + t.Before.Outer.Dst.String()
-		}
+		t.Note = "local " + own.Dst.String()
 	case s.row != nil:
 		t.Note = s.row.String()
 	}
@@ -306,7 +328,7 @@ func (s *step) public(start int64) trace.Step {
 		case s.conn != nil:
 			t.Cause = "conntrack: " + s.conn.String()
 		case s.rule > 0:
-			t.Cause = fmt.Sprintf("%s %s rule %d: %s", s.table, s.chain, s.rule, s.verdict)
+			t.Cause = fmt.Sprintf("%s %s rule %d: %s", t.Table, t.Chain, s.rule, s.verdict)
 		}
 	}
 	if s.code != "" {
@@ -317,11 +339,41 @@ func (s *step) public(start int64) trace.Step {
 	return t
 }
 
-// around writes a header with that of the packet around it.
-func (h *header) around(outer trace.Header) trace.Header {
+// within keeps a header as it is inside another packet.
+func (j *journey) within(h, outer *header) int32 {
+	i := *h
+	i.outer = outer
+	return j.keep(&i)
+}
+
+// inside writes a header with that of the packet around it: around the
+// outermost, where it is a tunnel's packet in a tunnel.
+func (h *header) inside(outer trace.Header) trace.Header {
 	t := h.public()
-	t.Outer = &outer
+	last := &t
+	for last.Outer != nil {
+		last = last.Outer
+	}
+	last.Outer = &outer
 	return t
+}
+
+// carry is the header that a journey shows of what travels inside p: p's own,
+// or that of what p carries with p's around it.
+func (p *packet) carry() *header {
+	own := p.header
+	if p.carried == nil {
+		return &own
+	}
+	first := *p.carried
+	last := &first
+	for last.outer != nil {
+		next := *last.outer
+		last.outer = &next
+		last = &next
+	}
+	last.outer = &own
+	return &first
 }
 
 // args fills the blanks of a code.

@@ -139,10 +139,10 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	o.flow, o.reply = p.flow, p.reply
 	o.ns = n
 	o.id = n.nextID()
-	outer, carried := o.header, p.header
+	outer := o.header
 	s := w.note(p, trace.Tunnel, dev)
 	s.after = p.journey.within(&p.header, &outer)
-	o.trail, o.carried = p.trail, &carried
+	o.trail, o.carried = p.trail, p.carry()
 	o.route, o.routed = r, true
 	w.ipLocalOut(n, o)
 }
