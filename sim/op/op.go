@@ -242,7 +242,7 @@ func (Tool) op()         {}
 var all = []Op{NetnsAdd{}, NetnsDel{}, LinkAdd{}, LinkDel{}, LinkSet{}, AddrAdd{}, AddrDel{}, AddrFlush{},
 	RouteAdd{}, RouteReplace{}, RouteDel{}, NeighFlush{}, SysctlSet{}, RuleAppend{}, RuleInsert{}, RuleDelete{},
 	RuleDeleteAt{}, RuleCheck{}, ChainNew{}, ChainDel{}, ChainFlush{}, ChainZero{}, PolicySet{},
-	Ping{}, HTTPGet{}, HTTPServe{}, DNSServe{}, ProcKill{}, Sleep{}, Tool{}}
+	Ping{}, HTTPGet{}, HTTPServe{}, DNSServe{}, ProcKill{}, Sleep{}, Tool{}, Spawn{}, FileWrite{}}
 
 var byName = func() map[string]reflect.Type {
 	m := make(map[string]reflect.Type, len(all))

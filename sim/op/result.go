@@ -16,6 +16,9 @@ type Result struct {
 	Traces []trace.Trace `json:"traces,omitempty"`
 	// Failure says why the kernel refused. Its wording is the tool's business.
 	Failure *Failure `json:"failure,omitempty"`
+	// Deeds are the operations a command consisted of, in their order, where it
+	// was more than one: those of docker and dockerd.
+	Deeds []Deed `json:"deeds,omitempty"`
 }
 
 // Failure is a refusal, before a tool has put it in words.

@@ -1,0 +1,4 @@
+package docker
+
+// Swarm is the machine's part in a swarm.
+type Swarm struct{}

@@ -1,0 +1,113 @@
+package op
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Deed is one operation that a command consists of, as a line of a transcript:
+// NODE# TEXT. `docker run` is a row of them.
+type Deed struct {
+	Node   string `json:"node"`
+	Text   string `json:"text"`
+	Status int    `json:"status"`
+}
+
+// Spawn starts a process in the background. Its result's Output is the
+// process's number and a newline.
+//
+// A namespace that no name in /run/netns pins, but a process keeps, is a node
+// too: of the name that the process has in its variable NODE, else pid-N.
+type Spawn struct {
+	Argv   []string
+	NewNet bool   `json:",omitempty"` // in a new network namespace: unshare --net
+	Node   string `json:",omitempty"` // with NewNet: its variable NODE
+	// Hostname and Files, with NewNet, are what the process and those who enter
+	// its node see: at each path of Files the file of the machine that it names
+	// (unshare --uts --mount, hostname, mount --bind).
+	Hostname string            `json:",omitempty"`
+	Files    map[string]string `json:",omitempty"`
+}
+
+// FileWrite writes a file of a machine, and makes the directories to it:
+// printf %s TEXT > PATH.
+type FileWrite struct{ Path, Text string }
+
+func (Spawn) op()     {}
+func (FileWrite) op() {}
+
+func (o Spawn) String() string {
+	if !o.NewNet {
+		return words(o.Argv).String() + " &"
+	}
+	var b words
+	if o.Node != "" {
+		b.add("env", "NODE="+o.Node)
+	}
+	b.add("unshare", "--net")
+	if o.Hostname == "" && len(o.Files) == 0 {
+		return append(b, o.Argv...).String() + " &"
+	}
+	var script []string
+	if o.Hostname != "" {
+		b.add("--uts")
+		script = append(script, words{"hostname", o.Hostname}.String())
+	}
+	if len(o.Files) > 0 {
+		b.add("--mount")
+	}
+	for _, at := range slices.Sorted(maps.Keys(o.Files)) {
+		script = append(script, words{"mount", "--bind", o.Files[at], at}.String())
+	}
+	script = append(script, "exec "+words(o.Argv).String())
+	b.add("sh", "-c", strings.Join(script, " && "))
+	return b.String() + " &"
+}
+
+func (o FileWrite) String() string { return "printf %s " + quote(o.Text) + " > " + quote(o.Path) }
+
+// Words splits a simple command into its words, as a shell does that knows only
+// spaces, quotes and backslashes.
+func Words(line string) ([]string, error) {
+	var all []string
+	var word strings.Builder
+	begun := false
+	var in rune // the quote we are within
+	escaped := false
+	for _, r := range line {
+		switch {
+		case escaped:
+			if in == '"' && !strings.ContainsRune("\"\\$`", r) {
+				word.WriteByte('\\')
+			}
+			word.WriteRune(r)
+			escaped = false
+		case r == '\\' && in != '\'':
+			escaped, begun = true, true
+		case in != 0 && r == in:
+			in = 0
+		case in != 0:
+			word.WriteRune(r)
+		case r == '\'' || r == '"':
+			in, begun = r, true
+		case r == ' ' || r == '\t' || r == '\n':
+			if begun {
+				all = append(all, word.String())
+				word.Reset()
+			}
+			begun = false
+		default:
+			word.WriteRune(r)
+			begun = true
+		}
+	}
+	if in != 0 || escaped {
+		return nil, errors.New("bash: the line ends within quotes")
+	}
+	if begun {
+		all = append(all, word.String())
+	}
+	return all, nil
+}
