@@ -51,14 +51,14 @@ func (w *World) natHook(v *visitor, c *chain, p *packet) bool {
 	if ct == nil {
 		return true
 	}
-	before, asked := p.header, len(p.journey.steps)
+	before, asked := p.ends(), len(p.journey.steps)
 	switch {
 	case (p.ctInfo == ctRelated || p.ctInfo == ctRelatedReply) && p.proto == protoICMP:
 		if !icmpReplyTranslation(p, m) {
 			w.lost(v, p)
 			return false
 		}
-		w.rewrote(v, p, &before, asked)
+		w.rewrote(v, p, before, asked)
 		return v.hook != hookOutput || w.natReroute(v, p)
 	case p.ctInfo != ctEstablished && p.ctInfo != ctEstablishedReply && ct.status&m.done() == 0:
 		if c != nil && !w.traverse(v, c, p) {
@@ -75,7 +75,7 @@ func (w *World) natHook(v *visitor, c *chain, p *packet) bool {
 		return false
 	}
 	natPacket(p, m)
-	w.rewrote(v, p, &before, asked)
+	w.rewrote(v, p, before, asked)
 	return v.hook != hookOutput || w.natReroute(v, p)
 }
 
@@ -88,21 +88,32 @@ func (w *World) natReroute(v *visitor, p *packet) bool {
 
 // rewrote notes what NAT did to the packet, with the rule that asked for it or,
 // when none did, with the connection's entry.
-func (w *World) rewrote(v *visitor, p *packet, before *header, asked int) {
-	h := &p.header
-	if h.src == before.src && h.dst == before.dst && h.sport == before.sport && h.dport == before.dport {
+func (w *World) rewrote(v *visitor, p *packet, before ends, asked int) {
+	if p.ends() == before {
 		return
 	}
-	if steps := p.journey.steps; len(steps) > asked {
-		switch s := &steps[len(steps)-1]; s.verdict {
+	j := p.journey
+	if len(j.steps) > asked {
+		switch s := &j.steps[len(j.steps)-1]; s.verdict {
 		case trace.Snat, trace.Dnat, trace.Masq, trace.Redirect:
-			s.after = *h
+			p.seen = j.keep(&p.header)
+			s.after = p.seen
 			return
 		}
 	}
+	was := p.header
+	was.src, was.dst, was.sport, was.dport = before.src, before.dst, before.sport, before.dport
 	s := w.note(p, trace.Conntrack, nil)
-	s.before, s.conn, s.chain = *before, p.ct, string(hookTrace[v.hook])
+	s.before, s.conn, s.hook = j.keep(&was), p.ct, v.hook
 }
+
+// ends are what NAT rewrites of a packet.
+type ends struct {
+	src, dst     IP
+	sport, dport uint16
+}
+
+func (h *header) ends() ends { return ends{h.src, h.dst, h.sport, h.dport} }
 
 // natPacket rewrites one end of a packet, if its connection's entry says so
 // (nf_nat_packet).

@@ -321,9 +321,9 @@ func (w *World) traverse(v *visitor, base *chain, p *packet) bool {
 // met notes a rule that matched, or with number 0 the policy.
 func (w *World) met(v *visitor, p *packet, c *chain, number int, verdict trace.Verdict) {
 	s := w.note(p, hookTrace[v.hook], nil)
-	s.table, s.chain, s.rule, s.verdict = c.table.name(), c.name, int32(number), verdict
+	s.chain, s.rule, s.verdict = c, int32(number), verdict
 	if number > 0 {
-		s.text = c.rules[number-1]
+		s.met = c.rules[number-1]
 	}
 }
 
