@@ -86,7 +86,7 @@ func (w *World) arpRcv(dev *Link, p *packet) {
 		return
 	}
 	if request {
-		if r, refuse := n.routeARP(dev, sip, tip); refuse.code == "" {
+		if r, refuse := n.routeARP(dev, sip, tip); refuse == nil {
 			if r.typ == rtnLocal {
 				w.waits(p, e)
 				if !n.arpIgnore(dev, sip, tip) && !n.arpFilter(dev, sip, tip) {

@@ -45,11 +45,11 @@ func (w *World) brNfPreRoutingFinish(br, port *Link, p *packet, other, changed b
 	if changed {
 		r, refuse := n.routeInput(p, br)
 		switch {
-		case refuse.code == "" && r.dev != br:
+		case refuse == nil && r.dev != br:
 			// Routed elsewhere, or for the node itself: the bridge passes it up.
 			p.route, p.routed = r, true
 			p.dstMAC, p.typ = br.mac, toHost
-		case refuse.code == "":
+		case refuse == nil:
 			w.brNfDNAT(port, p, r)
 			return
 		case refuse.disposition != trace.ForwardingOff:

@@ -37,7 +37,7 @@ func (w *World) ipRcvFinish(dev *Link, p *packet) {
 	n := dev.ns
 	if !p.routed { // over lo, a packet brings its route with it
 		r, no := n.routeInput(p, dev)
-		if no.code != "" {
+		if no != nil {
 			w.refuseRoute(p, no)
 			return
 		}
@@ -75,7 +75,7 @@ var localRow = &fibRow{typ: rtnLocal}
 
 // refuseRoute ends a packet that has no route, and tells its sender where the
 // kernel would (ip_error).
-func (w *World) refuseRoute(p *packet, no refusal) {
+func (w *World) refuseRoute(p *packet, no *refusal) {
 	dev := p.in
 	e := ending{disposition: no.disposition, code: no.code, ip: no.ip, dev: dev}
 	if no.disposition == trace.Unclaimed {

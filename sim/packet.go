@@ -83,7 +83,10 @@ const (
 // header is what a packet looks like on the wire: a value, so that a step of a
 // journey can keep what it was before and after.
 type header struct {
+	// In this order there is no gap between the fields but one, and comparing two
+	// headers is comparing bytes: note does it at every step.
 	srcMAC, dstMAC MAC
+	arpMAC         MAC // ARP: the sender's hardware address
 	etherType      uint16
 
 	src, dst   IP // ARP: sender's and target's protocol address
@@ -96,14 +99,13 @@ type header struct {
 	len        int32  // bytes of the IP packet
 
 	sport, dport uint16 // ICMP echo: both are the identifier
+	seq, ack     uint32
+	icmpInfo     uint32 // "fragmentation needed": the next hop's MTU
 	icmpType     uint8
 	icmpCode     uint8
 	tcpFlags     uint8
 	arpReply     bool
 	icmpSeq      uint16
-	icmpInfo     uint32 // "fragmentation needed": the next hop's MTU
-	seq, ack     uint32
-	arpMAC       MAC // ARP: the sender's hardware address
 
 	// outer is set on a packet that travels inside another (VXLAN): the headers
 	// of the packet around it. It is never changed once set.

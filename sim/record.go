@@ -149,7 +149,8 @@ func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
 		j.steps = append(j.steps, step{})
 	}
 	s := &j.steps[n]
-	*s = step{branch: p.branch, ns: p.ns, dev: dev, point: point, at: w.now, before: p.seen, after: p.seen, carried: p.carried}
+	*s = step{}
+	s.branch, s.ns, s.dev, s.point, s.at, s.before, s.after, s.carried = p.branch, p.ns, dev, point, w.now, p.seen, p.seen, p.carried
 	return s
 }
 

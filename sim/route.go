@@ -29,8 +29,7 @@ func (r *route) nextHop(dst IP) IP {
 	return dst
 }
 
-// refusal says why a packet that came in has no route. Its zero value means
-// that it has one.
+// refusal says why a packet that came in has no route; nil means that it has one.
 type refusal struct {
 	disposition trace.Disposition
 	code        string
@@ -44,7 +43,7 @@ func (n *Netns) local(ip IP) bool { return n.addrType(ip) == rtnLocal }
 
 // routeInput decides where a packet that came in by dev goes
 // (ip_route_input_slow). The order of its questions is the kernel's.
-func (n *Netns) routeInput(p *packet, dev *Link) (route, refusal) {
+func (n *Netns) routeInput(p *packet, dev *Link) (route, *refusal) {
 	if p.dst.multicast() && !p.src.multicast() && !p.src.broadcast() {
 		return n.routeInputMulticast(p, dev)
 	}
@@ -53,29 +52,27 @@ func (n *Netns) routeInput(p *packet, dev *Link) (route, refusal) {
 
 // routeARP decides where the sender of an ARP request would be led who sent a
 // packet to tip.
-func (n *Netns) routeARP(dev *Link, sip, tip IP) (route, refusal) {
+func (n *Netns) routeARP(dev *Link, sip, tip IP) (route, *refusal) {
 	return n.routeInputFrom(dev, sip, tip, 0, 0, nil)
 }
 
 // routeInputFrom is routeInput for addresses alone; p is nil for an ARP packet.
-func (n *Netns) routeInputFrom(dev *Link, src, dst IP, mark uint32, tos uint8, p *packet) (route, refusal) {
-	martianSource := refusal{disposition: trace.Martian, code: trace.CodeMartianSource, ip: src}
-	martianDest := refusal{disposition: trace.Martian, code: trace.CodeMartianDest, ip: dst}
+func (n *Netns) routeInputFrom(dev *Link, src, dst IP, mark uint32, tos uint8, p *packet) (route, *refusal) {
 	if src.multicast() || src.broadcast() {
-		return route{}, martianSource
+		return route{}, martianSource(src)
 	}
 	if dst.broadcast() || src == 0 && dst == 0 {
 		return n.routeInputBroadcast(dev, src, mark, tos, p)
 	}
 	switch {
 	case src.zeronet():
-		return route{}, martianSource
+		return route{}, martianSource(src)
 	case dst.zeronet():
-		return route{}, martianDest
+		return route{}, martianDest(dst)
 	case dst.loopback() && !dev.routesLocalnet():
-		return route{}, martianDest
+		return route{}, martianDest(dst)
 	case !dst.loopback() && src.loopback() && !dev.routesLocalnet():
-		return route{}, martianSource
+		return route{}, martianSource(src)
 	}
 	fl := flowi{dst: dst, src: src, iif: dev, mark: mark, tos: tos}
 	if p != nil && p.first() {
@@ -84,24 +81,24 @@ func (n *Netns) routeInputFrom(dev *Link, src, dst IP, mark uint32, tos uint8, p
 	row, errno := n.fibLookup(&fl)
 	switch {
 	case errno != 0 && dev.conf.forwarding == 0:
-		return route{}, refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst, row: row}
+		return route{}, &refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst, row: row}
 	case errno != 0:
 		return route{}, noRoute(row, dst, errno)
 	case row.typ == rtnBroadcast:
 		return n.routeInputBroadcast(dev, src, mark, tos, p)
 	case row.typ == rtnLocal:
-		if _, no := n.validateSource(dev, nil, src, dst, mark, tos); no.code != "" {
+		if _, no := n.validateSource(dev, nil, src, dst, mark, tos); no != nil {
 			return route{}, no
 		}
-		return route{dev: n.lo, local: true, typ: rtnLocal, row: row, src: dst, input: true}, refusal{}
+		return route{dev: n.lo, local: true, typ: rtnLocal, row: row, src: dst, input: true}, nil
 	case dev.conf.forwarding == 0:
-		return route{}, refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst}
+		return route{}, &refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst}
 	case row.typ != rtnUnicast:
-		return route{}, martianDest
+		return route{}, martianDest(dst)
 	}
 	// __mkroute_input
 	direct, no := n.validateSource(dev, row.dev, src, dst, mark, tos)
-	if no.code != "" {
+	if no != nil {
 		return route{}, no
 	}
 	r := route{dev: row.dev, gateway: row.gateway, typ: rtnUnicast, row: row, input: true}
@@ -111,12 +108,20 @@ func (n *Netns) routeInputFrom(dev *Link, src, dst IP, mark uint32, tos uint8, p
 	if len(n.inet.exceptions) > 0 {
 		n.except(&r, dst)
 	}
-	return r, refusal{}
+	return r, nil
+}
+
+func martianSource(src IP) *refusal {
+	return &refusal{disposition: trace.Martian, code: trace.CodeMartianSource, ip: src}
+}
+
+func martianDest(dst IP) *refusal {
+	return &refusal{disposition: trace.Martian, code: trace.CodeMartianDest, ip: dst}
 }
 
 // noRoute is the refusal of a lookup that failed, or found a row that refuses.
-func noRoute(row *fibRow, dst IP, errno int) refusal {
-	no := refusal{disposition: trace.NoRouteTo, code: trace.CodeNoRoute, ip: dst, errno: errno, row: row}
+func noRoute(row *fibRow, dst IP, errno int) *refusal {
+	no := &refusal{disposition: trace.NoRouteTo, code: trace.CodeNoRoute, ip: dst, errno: errno, row: row}
 	if row != nil {
 		switch row.typ {
 		case rtnBlackhole:
@@ -131,31 +136,31 @@ func noRoute(row *fibRow, dst IP, errno int) refusal {
 }
 
 // routeInputBroadcast takes what is for everybody (brd_input).
-func (n *Netns) routeInputBroadcast(dev *Link, src IP, mark uint32, tos uint8, p *packet) (route, refusal) {
+func (n *Netns) routeInputBroadcast(dev *Link, src IP, mark uint32, tos uint8, p *packet) (route, *refusal) {
 	if p == nil { // ARP
-		return route{}, refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
+		return route{}, &refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
 	}
 	if !src.zeronet() {
-		if _, no := n.validateSource(dev, nil, src, 0, mark, tos); no.code != "" {
+		if _, no := n.validateSource(dev, nil, src, 0, mark, tos); no != nil {
 			return route{}, no
 		}
 	}
-	return route{dev: n.lo, local: true, typ: rtnBroadcast, input: true}, refusal{}
+	return route{dev: n.lo, local: true, typ: rtnBroadcast, input: true}, nil
 }
 
 // routeInputMulticast takes what is for a group (ip_route_input_mc): every node
 // is in 224.0.0.1, and in no other.
-func (n *Netns) routeInputMulticast(p *packet, dev *Link) (route, refusal) {
+func (n *Netns) routeInputMulticast(p *packet, dev *Link) (route, *refusal) {
 	if p.dst != allHosts {
-		return route{}, refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
+		return route{}, &refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
 	}
 	if p.src.loopback() && !dev.routesLocalnet() {
-		return route{}, refusal{disposition: trace.Martian, code: trace.CodeMartianSource, ip: p.src}
+		return route{}, &refusal{disposition: trace.Martian, code: trace.CodeMartianSource, ip: p.src}
 	}
-	if _, no := n.validateSource(dev, nil, p.src, 0, p.mark, p.tos); no.code != "" {
+	if _, no := n.validateSource(dev, nil, p.src, 0, p.mark, p.tos); no != nil {
 		return route{}, no
 	}
-	return route{dev: n.lo, local: true, typ: rtnMulticast, input: true}, refusal{}
+	return route{dev: n.lo, local: true, typ: rtnMulticast, input: true}, nil
 }
 
 const allHosts IP = 224<<24 | 1
@@ -164,20 +169,18 @@ const allHosts IP = 224<<24 | 1
 // it an address of our own, and with rp_filter, would the answer go out by dev
 // too (fib_validate_source, net/ipv4/fib_frontend.c)? oif is where the packet
 // would be forwarded to. direct says that the source is a neighbour.
-func (n *Netns) validateSource(dev, oif *Link, src, dst IP, mark uint32, tos uint8) (direct bool, no refusal) {
-	martian := refusal{disposition: trace.Martian, code: trace.CodeMartianSource, ip: src}
-	reverse := refusal{disposition: trace.ReversePath, code: trace.CodeReversePath, ip: src}
+func (n *Netns) validateSource(dev, oif *Link, src, dst IP, mark uint32, tos uint8) (direct bool, no *refusal) {
 	rpf := max(n.conf.rpFilter, dev.conf.rpFilter)
 	acceptLocal := n.conf.acceptLocal|dev.conf.acceptLocal != 0
 	if rpf == 0 && (dev != oif || n.conf.sendRedirects|dev.conf.sendRedirects == 0) {
 		if acceptLocal {
-			return false, refusal{}
+			return false, nil
 		}
 		if !n.fib.custom {
 			if n.hasAddr(src) {
-				return false, martian
+				return false, martianSource(src)
 			}
-			return false, refusal{}
+			return false, nil
 		}
 	}
 	iif := oif
@@ -191,24 +194,24 @@ func (n *Netns) validateSource(dev, oif *Link, src, dst IP, mark uint32, tos uin
 	row, errno := n.fibLookup(&fl)
 	if errno == 0 {
 		if row.typ != rtnUnicast && (row.typ != rtnLocal || !acceptLocal) {
-			return false, martian
+			return false, martianSource(src)
 		}
 		if row.dev == dev || row.typ == rtnLocal && dev == n.lo {
-			return row.nhScope >= scopeHost, refusal{}
+			return row.nhScope >= scopeHost, nil
 		}
 		if len(dev.addrs) > 0 {
 			if rpf == 1 {
-				return false, reverse
+				return false, &refusal{disposition: trace.ReversePath, code: trace.CodeReversePath, ip: src}
 			}
 			fl.oif, fl.ignoreLinkstate = dev, true
 			row, errno = n.fibLookup(&fl)
-			return errno == 0 && row.typ == rtnUnicast && row.nhScope >= scopeHost, refusal{}
+			return errno == 0 && row.typ == rtnUnicast && row.nhScope >= scopeHost, nil
 		}
 	}
 	if rpf != 0 {
-		return false, reverse
+		return false, &refusal{disposition: trace.ReversePath, code: trace.CodeReversePath, ip: src}
 	}
-	return false, refusal{}
+	return false, nil
 }
 
 // hasAddr reports whether some link has that very address (inet_lookup_ifaddr_rcu).

@@ -41,7 +41,7 @@ func (n *Netns) RouteGet(q RouteQuery) (RouteAnswer, *op.Failure) {
 func (n *Netns) routeGetInput(fl *flowi) (RouteAnswer, *op.Failure) {
 	p := &packet{header: header{etherType: ethIP, src: fl.src, dst: fl.dst, tos: fl.tos}, ns: n, in: fl.iif, mark: fl.mark}
 	r, no := n.routeInput(p, fl.iif)
-	if no != (refusal{}) {
+	if no != nil {
 		errno := no.errno
 		if errno == 0 {
 			errno = einval // a martian, or one that came the wrong way
