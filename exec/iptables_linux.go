@@ -13,6 +13,7 @@ import (
 	"github.com/mdlayher/netlink"                 // messages and attributes; MIT
 	"golang.org/x/sys/unix"
 
+	"vethlab/exec/capture"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
 )
@@ -120,6 +121,17 @@ func (in *inside) readTables(n *node) []state.Table {
 	n.mu.Lock()
 	n.tablesOK = true // a change that comes from here on is a change again
 	n.mu.Unlock()
+	var chains map[[2]string]bool
+	if in.iptables.variant == "nf_tables" {
+		var tables int
+		var err error
+		if tables, chains, err = readChains(int(n.ns.Fd())); err == nil && tables == 0 {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.tables = nil
+			return nil // nobody used iptables here: iptables-save would say nothing
+		}
+	}
 	err := n.enter(func() error {
 		cmd := osexec.Command("iptables-save", "-c")
 		cmd.Stdout = &out
@@ -134,37 +146,40 @@ func (in *inside) readTables(n *node) []state.Table {
 		return n.tables
 	}
 	n.tables = parseSave(out.String())
-	if in.iptables.variant == "nf_tables" {
-		readChains(n.tables, int(n.ns.Fd()))
+	if chains != nil {
+		for _, t := range n.tables {
+			for i := range t.Chains {
+				ch := &t.Chains[i]
+				some, there := chains[[2]string{t.Name, ch.Name}]
+				ch.Absent, ch.Counts = !there, some
+			}
+		}
 	}
 	return n.tables
 }
 
-// readChains notes of the built-in chains what iptables-save does not tell: which
-// of them the kernel has (iptables-nft makes one when a command needs it), and
-// which have counters.
-func readChains(tables []state.Table, nsfd int) {
+// readChains tells what iptables-save does not: which chains the kernel has, by
+// table and name (iptables-nft makes a built-in one when a command needs it),
+// and which of them have counters; and how many tables there are, with chains or
+// without. The capture's own are left out.
+func readChains(nsfd int) (tables int, counts map[[2]string]bool, err error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: nsfd})
 	if err != nil {
-		return
+		return 0, nil, err
 	}
 	defer c.Close()
-	msgs, err := c.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETCHAIN, Flags: netlink.Request | netlink.Dump},
-		Data:   []byte{unix.NFPROTO_IPV4, 0, 0, 0},
+	counts = map[[2]string]bool{}
+	err = dumpTables(c, unix.NFT_MSG_GETTABLE, func(d *netlink.AttributeDecoder) {
+		for d.Next() {
+			if d.Type() == unix.NFTA_TABLE_NAME && d.String() != capture.TableName {
+				tables++
+			}
+		}
 	})
-	if err != nil {
-		return
+	if err != nil || tables == 0 {
+		return tables, counts, err
 	}
-	counts := map[[2]string]bool{} // of each chain that is there
-	for _, m := range msgs {
-		if len(m.Data) < 4 {
-			continue
-		}
-		d, err := netlink.NewAttributeDecoder(m.Data[4:])
-		if err != nil {
-			continue
-		}
+	err = dumpTables(c, unix.NFT_MSG_GETCHAIN, func(d *netlink.AttributeDecoder) {
 		var key [2]string
 		some := false
 		for d.Next() {
@@ -177,15 +192,32 @@ func readChains(tables []state.Table, nsfd int) {
 				some = true
 			}
 		}
-		counts[key] = some
+		if key[0] != capture.TableName {
+			counts[key] = some
+		}
+	})
+	return tables, counts, err
+}
+
+// dumpTables calls fn with the attributes of each thing that an nftables dump
+// lists for IPv4.
+func dumpTables(c *netlink.Conn, what netlink.HeaderType, fn func(*netlink.AttributeDecoder)) error {
+	msgs, err := c.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | what, Flags: netlink.Request | netlink.Dump},
+		Data:   []byte{unix.NFPROTO_IPV4, 0, 0, 0},
+	})
+	if err != nil {
+		return err
 	}
-	for _, t := range tables {
-		for i := range t.Chains {
-			ch := &t.Chains[i]
-			some, there := counts[[2]string{t.Name, ch.Name}]
-			ch.Absent, ch.Counts = !there, some
+	for _, m := range msgs {
+		if len(m.Data) < 4 {
+			continue
+		}
+		if d, err := netlink.NewAttributeDecoder(m.Data[4:]); err == nil {
+			fn(d)
 		}
 	}
+	return nil
 }
 
 // parseSave reads what `iptables-save -c` prints (iptables-save(8)).
