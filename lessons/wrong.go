@@ -187,7 +187,7 @@ var verdicts = []trace.Verdict{trace.Pass, trace.Accept, trace.Drop, trace.Rejec
 
 var dispositions = []trace.Disposition{trace.Delivered, trace.Dropped, trace.Rejected, trace.ForwardingOff,
 	trace.NoRouteTo, trace.NoWayBack, trace.Martian, trace.ReversePath, trace.NoNeighbour, trace.TTLExceeded,
-	trace.TooBig, trace.NoCarrier, trace.Looped, trace.Unclaimed, trace.Vanished}
+	trace.TooBig, trace.NoCarrier, trace.Looped, trace.Fragmented, trace.Unclaimed, trace.Vanished}
 
 var codes = []string{trace.CodeDelivered, trace.CodeRefused, trace.CodeRuleDrop, trace.CodeRuleReject,
 	trace.CodePolicyDrop, trace.CodeForwardingOff, trace.CodeNoRoute, trace.CodeNoWayBack, trace.CodeMartianSource,

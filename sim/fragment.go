@@ -12,7 +12,10 @@ import (
 // netfilter/nf_defrag_ipv4.c).
 //
 // The pieces have journeys of their own. The packet's own journey pauses
-// meanwhile, and goes on where it is whole again.
+// meanwhile, and goes on where it is whole again:
+//
+//	the packet   OUTPUT ─ POSTROUTING ┐                           ┌ INPUT ─ socket
+//	its pieces                        └ tx eth0 ─ … ─ PREROUTING ─┘
 
 // fragKey tells which fragments belong together (struct frag_v4_compare_key).
 type fragKey struct {
@@ -32,7 +35,23 @@ type fragQueue struct {
 
 // wholePacket is a packet that is under way in pieces.
 type wholePacket struct {
-	p *packet // nil once it is whole again
+	p  *packet      // nil once it is whole again
+	of *wholePacket // it is itself a piece of this one
+	// Once it is whole again: the journey it went on with. Pieces that a bridge flooded are put
+	// together more than once.
+	trail trail
+	id    uint64
+}
+
+// fragmented is the end of a packet that nobody puts together again.
+var fragmented = ending{disposition: trace.Fragmented, code: trace.CodeFragmented}
+
+// pieceWaits tells of a packet's piece that nobody has seen yet how it would
+// end: the whole ends so, too.
+func (w *World) pieceWaits(p *packet, e ending) {
+	if o := p.whole; o != nil && o.p != nil && len(p.journey.steps) == 0 {
+		w.waits(o.p, e)
+	}
 }
 
 // fragTime is how long a node waits for the missing pieces (net.ipv4.ipfrag_time).
@@ -46,7 +65,7 @@ func (w *World) fragment(p *packet, mtu int, send func(*packet)) {
 		w.vanish(p)
 		return
 	}
-	whole := &wholePacket{p: p}
+	whole := &wholePacket{p: p, of: p.whole}
 	total := p.len - head
 	pieces := make([]*packet, 0, total/room+1)
 	for at := int32(0); at < total; at += room {
@@ -63,7 +82,7 @@ func (w *World) fragment(p *packet, mtu int, send func(*packet)) {
 		w.depart(f, p.flow, p.reply)
 		pieces = append(pieces, f)
 	}
-	w.waits(p, ending{disposition: trace.Vanished, code: trace.CodeVanished})
+	w.waits(p, fragmented)
 	for _, f := range pieces {
 		send(f)
 	}
@@ -150,19 +169,34 @@ func (w *World) reassemble(n *Netns, k fragKey, q *fragQueue, last *packet) *pac
 	whole.len, whole.fragOffset = 20+int32(at), 0
 	whole.flags &^= ipMF
 	whole.fragMax = uint16(q.largest)
-	if o := first.whole; o != nil && o.p != nil {
-		// The packet that was split goes on with its own journey.
-		whole.trail, whole.payload = o.p.trail, o.p.payload
-		w.goesOn(whole)
-		w.discard(o.p)
-		o.p = nil
-	} else {
-		w.depart(whole, first.flow, first.reply)
-	}
+	w.resume(whole, first)
 	for _, f := range q.pieces {
 		w.end(f, ending{disposition: trace.Delivered, code: trace.CodeReassembled})
 	}
 	return whole
+}
+
+// resume lets a packet that was put together go on with the journey of the one
+// that was split, whose first piece this is.
+func (w *World) resume(whole, first *packet) {
+	o := first.whole
+	for o != nil && o.of != nil { // a piece that was split again
+		o = o.of
+	}
+	switch {
+	case o == nil:
+		w.depart(whole, first.flow, first.reply)
+	case o.p != nil:
+		whole.trail, whole.payload = o.p.trail, o.p.payload
+		w.goesOn(whole)
+		w.discard(o.p)
+		o.p, o.trail, o.id = nil, whole.trail, whole.journey.id
+	case o.trail.journey.id == o.id && !o.trail.journey.told:
+		whole.trail = o.trail
+		whole.trail = w.rec.fork(whole)
+	default:
+		w.depart(whole, first.flow, first.reply)
+	}
 }
 
 // fragExpired gives up on a packet of which a piece did not come, and tells its

@@ -167,10 +167,14 @@ func (w *World) waits(p *packet, e ending) {
 		e.ns = p.ns
 	}
 	p.journey.branches[p.branch].end = e
+	w.pieceWaits(p, e)
 }
 
 // goesOn takes back what waits said.
-func (w *World) goesOn(p *packet) { p.journey.branches[p.branch].end = ending{} }
+func (w *World) goesOn(p *packet) {
+	p.journey.branches[p.branch].end = ending{}
+	w.pieceWaits(p, fragmented)
+}
 
 // vanish ends p without a word of where: for what the model has no better name.
 func (w *World) vanish(p *packet) {
@@ -221,12 +225,12 @@ func (j *journey) trace() trace.Trace {
 		}
 	}
 	t.Summary = t.First().Summary()
-	last := kept[len(kept)-1]
+	last := j.ending(kept)
 	e := j.branches[last.branch].end
 	if e.disposition == "" {
-		e = ending{disposition: trace.Vanished, code: trace.CodeVanished, ns: last.ns}
+		e = ending{disposition: trace.Vanished, code: trace.CodeVanished}
 	}
-	if e.disposition == trace.Unclaimed {
+	if e.ns == nil || e.disposition == trace.Unclaimed {
 		e.ns = last.ns // not where the last copy that nobody wanted was
 	}
 	t.Disposition, t.Code, t.Evidence, t.Node = e.disposition, e.code, trace.Simulated, e.ns.name
@@ -281,10 +285,42 @@ func (j *journey) visits() []*visit {
 	return all
 }
 
-// prune takes away the visits of copies that nobody wanted, and names their nodes.
+// ending returns the visit with which a journey ended. A broadcast has many
+// copies: it ended with the first that was for somebody; otherwise with the last
+// that came to another end than that nobody wanted it.
+func (j *journey) ending(visits []*visit) *visit {
+	lost := visits[len(visits)-1]
+	for i := len(visits) - 1; i >= 0; i-- {
+		if v := visits[i]; lost.unclaimed(j) && !v.unclaimed(j) && v.last(j) {
+			lost = v
+		}
+	}
+	for _, v := range visits {
+		switch j.branches[v.branch].end.disposition {
+		case trace.Delivered, trace.NoWayBack:
+			if v.last(j) {
+				return v
+			}
+		}
+	}
+	return lost
+}
+
+func (v *visit) unclaimed(j *journey) bool {
+	return j.branches[v.branch].end.disposition == trace.Unclaimed
+}
+
+// last reports whether the copy whose visit it is came to its end there.
+func (v *visit) last(j *journey) bool {
+	e := &j.branches[v.branch].end
+	return e.ns == nil || e.ns == v.ns
+}
+
+// prune takes away the visits of copies that nobody wanted and that were only
+// seen to arrive, and names their nodes.
 func prune(visits []*visit, branches []branch) (kept []*visit, also []string) {
 	for i, v := range visits {
-		if i > 0 && branches[v.branch].end.disposition == trace.Unclaimed && branches[v.branch].end.ns == v.ns && !v.passedOn() {
+		if i > 0 && branches[v.branch].end.disposition == trace.Unclaimed && branches[v.branch].end.ns == v.ns && v.onlyArrived() {
 			also = append(also, v.ns.name)
 			continue
 		}
@@ -293,10 +329,10 @@ func prune(visits []*visit, branches []branch) (kept []*visit, also []string) {
 	return kept, also
 }
 
-// passedOn reports whether something left the node: a bridge's own stack may
-// not want what its ports do.
-func (v *visit) passedOn() bool {
-	return slices.ContainsFunc(v.steps, func(s *step) bool { return s.point == trace.TX })
+// onlyArrived reports whether nothing happened to the packet in the node but
+// that it was there.
+func (v *visit) onlyArrived() bool {
+	return !slices.ContainsFunc(v.steps, func(s *step) bool { return s.point != trace.RX })
 }
 
 func (j *journey) public(s *step, start int64) trace.Step {

@@ -45,6 +45,7 @@ const (
 	CodeProhibit        = "prohibit"         // node, dst
 	CodeReassembly      = "reassembly"       // node
 	CodeReassembled     = "reassembled"      // node
+	CodeFragmented      = "fragmented"       // node
 )
 
 // Codes of Step.Code that are not a journey's end.

@@ -61,6 +61,8 @@ func Reason(code string, a map[string]string) string {
 		return "a fragment; the others did not all come to " + a["node"]
 	case CodeReassembled:
 		return a["node"] + " put it together with the other fragments"
+	case CodeFragmented:
+		return a["node"] + " sent it on in fragments, and nobody put them together again"
 	case CodeLooped:
 		return "it went round in circles; stopped in " + a["node"]
 	}

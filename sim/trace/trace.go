@@ -154,9 +154,10 @@ const (
 	TooBig        Disposition = "too-big"
 	NoCarrier     Disposition = "no-carrier" // the way out is down
 	Looped        Disposition = "looped"
-	Unbridged     Disposition = "unbridged" // a bridge or tunnel knew where to, and would not send it there
-	Unclaimed     Disposition = "unclaimed" // a broadcast or flooded frame nobody here wanted
-	Vanished      Disposition = "vanished"  // seen last at its last step, and nothing explains it
+	Fragmented    Disposition = "fragmented" // it went on in pieces, which have journeys of their own, and was whole nowhere again
+	Unbridged     Disposition = "unbridged"  // a bridge or tunnel knew where to, and would not send it there
+	Unclaimed     Disposition = "unclaimed"  // a broadcast or flooded frame nobody here wanted
+	Vanished      Disposition = "vanished"   // seen last at its last step, and nothing explains it
 )
 
 // Header holds the fields of a packet that a lesson talks about. A zero value
@@ -197,9 +198,13 @@ type Header struct {
 // Fragment reports whether the header is of a piece of a packet.
 func (h Header) Fragment() bool { return h.MoreFragments || h.FragOffset > 0 }
 
-// Rewritten reports whether the step changed what NAT can change.
+// Rewritten reports whether the step changed what NAT can change: of a packet
+// that travels inside another, of that one.
 func (s *Step) Rewritten() bool {
-	b, a := s.Before, s.After
+	b, a := &s.Before, &s.After
+	for b.Outer != nil && a.Outer != nil {
+		b, a = b.Outer, a.Outer
+	}
 	return b.Src != a.Src || b.Dst != a.Dst || b.SrcPort != a.SrcPort || b.DstPort != a.DstPort
 }
 
@@ -217,7 +222,7 @@ var points = map[Point]bool{RX: true, Bridge: true, Prerouting: true, RouteStep:
 
 var dispositions = map[Disposition]bool{Delivered: true, Dropped: true, Rejected: true, ForwardingOff: true,
 	NoRouteTo: true, NoWayBack: true, Martian: true, ReversePath: true, NoNeighbour: true, TTLExceeded: true,
-	TooBig: true, NoCarrier: true, Looped: true, Unbridged: true, Unclaimed: true, Vanished: true}
+	TooBig: true, NoCarrier: true, Looped: true, Fragmented: true, Unbridged: true, Unclaimed: true, Vanished: true}
 
 // Validate reports what makes t no journey: an empty hop, an unknown point or
 // disposition, a step that does not begin as the one before it ended.
