@@ -10,25 +10,25 @@
 // that carries the name of the kernel's; each file of this package is one
 // subject of it:
 //
-//	   frame arrives                                                          frame leaves
-//	        │ netifRx (link.go)                                                    ▲ devXmit (link.go)
-//	        ▼                                                                      │
-//	┌── receive ──┐   port of a bridge?   ┌───────────────────────────┐   ┌────────┴────────┐
-//	│ (link.go)   ├──────────────────────▶│ brHandleFrame (bridge.go) ├──▶│ other ports     │
-//	└──────┬──────┘                       └─────────────┬─────────────┘   └─────────────────┘
-//	       │ ARP: arpRcv (neigh.go)                     │ for the bridge itself
+//	   frame arrives                                                              frame leaves
+//	        │ netifRx (engine.go)                                                        ▲ devXmit (dev.go)
+//	        ▼                                                                            │
+//	┌── receive ──┐   port of a bridge?   ┌───────────────────────────┐         ┌────────┴────────┐
+//	│ (dev.go)    ├──────────────────────▶│ brHandleFrame (bridge.go) ├────────▶│ other ports     │
+//	└──────┬──────┘                       └─────────────┬─────────────┘         └─────────────────┘
+//	       │ ARP: arpRcv (arp.go)                       │ for the bridge itself
 //	       ▼                                            ▼
-//	┌─ ipRcv (ip.go) ─────────────────────────────────────────────────┐            ▲
-//	│ PREROUTING  raw −300 · conntrack −200 · mangle −150 · DNAT −100 │            │ neighOutput (neigh.go)
-//	└──────┬──────────────────────────────────────────────────────────┘            │
-//	       ▼                                                            ┌──────────┴───────────────────┐
-//	routeInput (route.go) ── not for us ─▶ ipForward (ip.go)            │ ipOutput (ip.go)             │
-//	       │ for us                        FORWARD  mangle · filter ───▶│ POSTROUTING  mangle −150 ·   │
-//	       ▼                                                            │ SNAT 100 · confirm ∞         │
-//	ipLocalDeliver (ip.go)                 OUTPUT  raw · conntrack ·    └──────────▲───────────────────┘
-//	INPUT  mangle · filter · SNAT 100      mangle · DNAT −100 · filter             │
-//	       ▼                                        ▲                              │
-//	sockets, icmp (socket.go, icmp.go) ──▶ routeOutput, ipLocalOut (ip.go) ────────┘
+//	┌─ ipRcv (ip_input.go) ───────────────────────────────────────────┐                  ▲
+//	│ PREROUTING  raw −300 · conntrack −200 · mangle −150 · DNAT −100 │                  │ neighSend (neigh.go)
+//	└──────┬──────────────────────────────────────────────────────────┘                  │
+//	       ▼                                                                  ┌──────────┴──────────────────┐
+//	routeInput (route.go) ── not for us ─▶ ipForward (ip_forward.go)          │ ipOutput (ip_output.go)     │
+//	       │ for us                        FORWARD  mangle −150 · filter 0 ──▶│ POSTROUTING  mangle −150 ·  │
+//	       ▼                                                                  │ SNAT 100 · confirm ∞        │
+//	ipLocalDeliver (ip_input.go)           OUTPUT  raw −300 · conntrack −200  └──────────▲──────────────────┘
+//	INPUT  mangle · filter · SNAT 100      · mangle −150 · DNAT −100 · filter 0          │
+//	       ▼                                        ▲                                    │
+//	localDeliver (deliver.go): sockets ──▶ routeOutput (route.go), ipLocalOut (ip_output.go)
 //
 // The numbers are the priorities of enum nf_ip_hook_priorities
 // (include/uapi/linux/netfilter_ipv4.h); the order at each hook follows from
@@ -108,7 +108,7 @@ func (w *World) Do(ctx context.Context, node string, fn func(*Netns) op.Result) 
 	if err := ctx.Err(); err != nil {
 		return op.Result{}, err
 	}
-	n := w.byName[node]
+	n := w.Named(node)
 	if n == nil {
 		return refused(&op.Failure{What: op.NoNetns, Name: node, Errno: enoent}), nil
 	}
@@ -199,6 +199,8 @@ func (w *World) do(n *Netns, o op.Op) op.Result {
 	case op.Sleep:
 		w.sleep(o.Duration)
 		return op.Result{}
+	case op.Spawn:
+		return n.Spawn(o)
 	case op.Tool:
 		if len(o.Argv) > 0 {
 			return NotSimulated(o.Argv[0])
