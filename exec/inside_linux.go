@@ -337,6 +337,16 @@ func (in *inside) Node(name string) *state.Node {
 	return in.fresh(n)
 }
 
+// Tunnel implements capture.View.
+func (in *inside) Tunnel(port uint16) bool {
+	for _, n := range in.all() {
+		if s := in.fresh(n); s != nil && slices.ContainsFunc(s.Links, func(l state.Link) bool { return l.VXLAN != nil && l.VXLAN.Port == int(port) }) {
+			return true
+		}
+	}
+	return false
+}
+
 // Counters implements capture.View.
 func (in *inside) Counters(name string) map[string]uint64 {
 	n := in.node(name)

@@ -139,6 +139,7 @@ type packet struct {
 	ct              *conn // its connection's entry; nil before conntrack has looked, and when untracked
 	ctInfo          ctInfo
 	untracked       bool
+	txHash          bool // its hash is its connected socket's (sk->sk_txhash)
 	tracing         bool // a TRACE rule or nft's nftrace was met
 	sock            *socket
 
@@ -186,6 +187,10 @@ func (h *header) public() trace.Header {
 	if h.srcMAC == (MAC{}) && h.dstMAC == (MAC{}) {
 		t.SrcMAC, t.DstMAC = "", ""
 	}
+	if h.outer != nil {
+		o := h.outer.public()
+		t.Outer = &o
+	}
 	if h.isARP() {
 		t.Proto, t.ARPOp = "arp", "request"
 		if h.arpReply {
@@ -208,10 +213,6 @@ func (h *header) public() trace.Header {
 		t.TCPFlags = tcpFlagText(h.tcpFlags)
 	case h.proto == protoUDP:
 		t.SrcPort, t.DstPort = h.sport, h.dport
-	}
-	if h.outer != nil {
-		o := h.outer.public()
-		t.Outer = &o
 	}
 	return t
 }

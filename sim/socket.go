@@ -286,6 +286,7 @@ func newFlow(proto uint8, src, dst IP, sport, dport uint16) *flow {
 // (nf_hook_slow, net/netfilter/core.c).
 func (w *World) send(s *Socket, n *Netns, p *packet, r route) int {
 	p.ns, p.sock, p.route, p.routed = n, s, r, true
+	p.txHash = s != nil && s.remote != 0
 	j, b := p.journey, p.branch
 	w.ipLocalOut(n, p)
 	switch e := j.branches[b].end; {

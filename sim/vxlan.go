@@ -129,7 +129,7 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	o := w.newPacket()
 	o.etherType, o.proto, o.ttl = ethIP, protoUDP, n.defaultTTL()
 	o.src, o.dst, o.dport = r.src, to, v.port
-	o.sport = flowPort(&p.header)
+	o.sport = flowPort(p)
 	o.len = p.len + vxlanOverhead
 	o.mark, o.inner = p.mark, p
 	if n != p.ns {
@@ -148,10 +148,30 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 }
 
 // flowPort is the source port of the outer packet: packets of one conversation
-// have the same, so that routers can spread conversations (udp_flow_src_port).
-func flowPort(h *header) uint16 {
-	x := uint32(h.src)*0x9e3779b1 ^ uint32(h.dst)*0x85ebca6b ^ (uint32(h.sport)<<16|uint32(h.dport))*0xc2b2ae35 ^ uint32(h.proto)
-	x ^= x >> 15
+// have the same, so that routers can spread conversations (udp_flow_src_port,
+// include/net/udp.h).
+//
+// What a connected socket sends has a hash of the socket's own
+// (skb_set_hash_from_sk). Of the rest addresses and ports are hashed, the same in
+// both directions (__flow_hash_consistentify, net/core/flow_dissector.c); of ARP
+// nothing.
+func flowPort(p *packet) uint16 {
+	var x uint32
+	if !p.isARP() {
+		a, b := p.src, p.dst
+		var sport, dport uint16
+		if (p.proto == protoTCP || p.proto == protoUDP) && p.first() && p.flags&ipMF == 0 {
+			sport, dport = p.sport, p.dport
+		}
+		if !p.txHash && (a > b || a == b && sport > dport) {
+			a, b, sport, dport = b, a, dport, sport
+		}
+		x = uint32(a)*0x9e3779b1 ^ uint32(b)*0x85ebca6b ^ (uint32(sport)<<16|uint32(dport))*0xc2b2ae35 ^ uint32(p.proto)
+		if p.txHash {
+			x = ^x
+		}
+		x ^= x >> 15
+	}
 	return 32768 + uint16(x%(61000-32768))
 }
 

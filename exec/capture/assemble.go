@@ -20,6 +20,8 @@ type View interface {
 	Node(name string) *state.Node
 	// Conns returns the node's connections.
 	Conns(name string) []state.Conn
+	// Tunnel reports whether a vxlan device of the lab uses a UDP port.
+	Tunnel(port uint16) bool
 	// Counters returns by how much the node's error counters (/proc/net/snmp)
 	// rose since the running command began.
 	Counters(node string) map[string]uint64
@@ -59,7 +61,9 @@ type journey struct {
 	sightings []Sighting
 	hooks     []Hook
 	// open says that at the last look it had come to no certain end.
-	open bool
+	open      bool
+	tunnelled bool // the packet is known to have a frame inside
+	family    *family
 }
 
 // NewAssembler returns an Assembler that calls done for each journey.
@@ -127,50 +131,88 @@ func (a *Assembler) Conn(ev ConnEvent) {
 // how long the next of them may end.
 func (a *Assembler) Flush(now time.Time, all bool) (left int, next time.Duration) {
 	a.mu.Lock()
-	var ended []trace.Trace
 	next = Patience
-	for k, j := range a.open {
-		idle, enough := now.Sub(j.touched), Idle
-		if j.open {
+	a.relate()
+	var idle []tale
+	for _, w := range a.wholes() {
+		since, enough := now.Sub(w.touched()), Idle
+		if w.open() {
 			enough = Patience
 		}
-		if !all && idle < enough {
-			next = min(next, enough-idle)
+		if !all && since < enough {
+			next = min(next, enough-since)
 			continue
 		}
-		var ts []trace.Trace
-		j.open = false
-		for _, part := range split(j) {
-			if t, ok := assemble(part, a.view); ok {
-				ts = append(ts, t)
-				j.open = j.open || !certain(t.Disposition)
-			}
-		}
-		if j.open && !all && idle < Patience {
-			next = min(next, Patience-idle)
+		ts := w.traces(a.view)
+		w.journey.open = slices.ContainsFunc(ts, func(t trace.Trace) bool { return !certain(t.Disposition) })
+		idle = append(idle, tale{w, ts})
+	}
+	var ended []tale
+	for _, e := range idle {
+		if since := now.Sub(e.touched()); e.open() && !all && since < Patience {
+			next = min(next, Patience-since)
 			continue
 		}
-		delete(a.open, k)
-		ended = append(ended, ts...)
+		delete(a.open, e.key)
+		for _, o := range e.around {
+			delete(a.open, o.key)
+		}
+		for i := range e.told {
+			ended = append(ended, tale{e.whole, e.told[i : i+1]})
+		}
 	}
 	left = len(a.open)
-	slices.SortFunc(ended, func(x, y trace.Trace) int { return cmp.Compare(x.Start, y.Start) })
-	for i := range ended {
-		t := &ended[i]
+	slices.SortFunc(ended, func(x, y tale) int { return cmp.Compare(x.told[0].Start, y.told[0].Start) })
+	for _, e := range ended {
+		t := &e.told[0]
 		a.count++
 		t.ID = fmt.Sprintf("p%d", a.count)
-		t.Flow, t.Reply = a.flows.of(t.First(), t.Start)
+		t.Flow, t.Reply = a.flows.of(e.packet(t), t.Start)
 	}
 	a.mu.Unlock()
-	for _, t := range ended {
-		a.done(t)
+	for _, e := range ended {
+		a.done(e.told[0])
 	}
 	return left, next
+}
+
+// tale is a whole as it is told.
+type tale struct {
+	whole
+	told []trace.Trace
+}
+
+// touched is when something last came of it, or of a piece it went on in.
+func (w whole) touched() time.Time {
+	at := w.journey.touched
+	for _, j := range w.kin() {
+		if j.touched.After(at) {
+			at = j.touched
+		}
+	}
+	return at
+}
+
+// open reports whether something may come of it yet.
+func (w whole) open() bool {
+	return w.journey.open || slices.ContainsFunc(w.kin(), func(j *journey) bool { return j.open })
+}
+
+// kin returns the journeys that end together with this one.
+func (w whole) kin() []*journey {
+	kin := w.journey.kin()
+	for _, o := range w.around {
+		kin = append(append(kin, o), o.kin()...)
+	}
+	return kin
 }
 
 // split takes ARP's repetitions apart: one request is like the other, byte for
 // byte. Where a frame leaves by an interface it left by before, the next begins.
 func split(j *journey) []*journey {
+	if j.header().Fragment() {
+		return j.pieces()
+	}
 	if len(j.sightings) == 0 || j.sightings[0].Header.Proto != "arp" {
 		return []*journey{j}
 	}
@@ -207,6 +249,9 @@ func certain(d trace.Disposition) bool {
 
 func (j *journey) start() int64 {
 	if len(j.sightings) == 0 {
+		if j.split() {
+			return j.family.departure() - 1
+		}
 		return j.first.UnixNano()
 	}
 	at := j.sightings[0].At
@@ -226,6 +271,16 @@ type pass struct {
 	local  bool // it begins at a socket
 	rx, tx []Sighting
 	hooks  []Hook
+	died   *Hook // the hook entry that ended it
+	of     *journey
+	again  bool  // the packet is whole again, that had gone on in pieces
+	at     int64 // when it began, if no interface saw that
+
+	// Of a tunnel: the packets around the frame that each of tx put into one; of
+	// such a packet the frame inside it, and what the frame did when it was out.
+	around [][]*pass
+	frame  *Carried
+	out    *pass
 }
 
 func (p *pass) start() int64 {
@@ -236,6 +291,8 @@ func (p *pass) start() int64 {
 		return p.tx[0].At
 	case p.local:
 		return 0
+	case p.at > 0:
+		return p.at
 	}
 	return 1 << 62
 }
@@ -260,10 +317,10 @@ func passes(j *journey, v View) []*pass {
 		}
 		switch {
 		case s.Out && cur == nil:
-			cur = &pass{node: s.Node, local: true}
+			cur = &pass{node: s.Node, local: true, of: j}
 			seen[s.Node] = append(ps, cur)
 		case !s.Out && (cur == nil || len(cur.rx) == 0 || len(cur.tx) > 0 && !isMaster(v, s.Node, s.Dev, cur.rx)):
-			cur = &pass{node: s.Node}
+			cur = &pass{node: s.Node, of: j}
 			seen[s.Node] = append(ps, cur)
 		}
 		if s.Out {
@@ -275,8 +332,8 @@ func passes(j *journey, v View) []*pass {
 	for _, h := range j.hooks {
 		note(h.Node)
 		ps := hooked[h.Node]
-		if h.Edge == First && (h.Point == trace.Prerouting || h.Point == trace.Output) {
-			ps = append(ps, &pass{node: h.Node, local: h.Point == trace.Output})
+		if again := j.reappears(ps, h); again || h.Edge == First && (h.Point == trace.Prerouting || h.Point == trace.Output) {
+			ps = append(ps, &pass{node: h.Node, local: h.Point == trace.Output, of: j, again: again, at: j.arrival(h.Node)})
 			hooked[h.Node] = ps
 		}
 		if len(ps) > 0 {
@@ -308,14 +365,14 @@ func isMaster(v View, node, dev string, ports []Sighting) bool {
 	})
 }
 
-// assemble makes a journey's trace. ok is false when there is nothing to show.
-func assemble(j *journey, v View) (t trace.Trace, ok bool) {
-	all := passes(j, v)
+// assemble makes the trace of a journey from its passes, in the order of time. ok
+// is false when there is nothing to show.
+func assemble(all []*pass, start int64, v View) (t trace.Trace, ok bool) {
 	all, t.Also = prune(all, v)
 	if len(all) == 0 {
 		return t, false
 	}
-	t.Start = j.start()
+	t.Start = start
 	b := builder{view: v, start: t.Start}
 	for _, p := range all {
 		b.pass(p)
@@ -325,16 +382,42 @@ func assemble(j *journey, v View) (t trace.Trace, ok bool) {
 		return t, false
 	}
 	t.Summary = t.First().Summary()
-	last := all[len(all)-1]
-	for _, p := range all { // of a broadcast's copies, the one that was for somebody
-		if h := t.First(); h.ARPOp == "request" && len(p.rx) > 0 {
-			if n := v.Node(p.node); n != nil && n.LocalAddr(h.Dst) {
-				last = p
-			}
+	b.end(&t, b.ending())
+	return t, true
+}
+
+// ending returns the pass with which a journey ended. A broadcast has many: it
+// ended with the first that was for somebody; otherwise with the last that came
+// to another end than that nobody wanted it.
+func (b *builder) ending() *pass {
+	for _, p := range b.told {
+		if p.wanted(b.view) {
+			return p
 		}
 	}
-	b.end(&t, last)
-	return t, true
+	for _, p := range slices.Backward(b.told) {
+		if p.lost(b.view) {
+			return p
+		}
+	}
+	return b.told[len(b.told)-1]
+}
+
+// wanted reports whether a pass ended with somebody whom the packet was for.
+func (p *pass) wanted(v View) bool {
+	if p.frame != nil || len(p.rx) == 0 {
+		return false
+	}
+	if h := p.rx[0].Header; h.Proto == "arp" {
+		n := v.Node(p.node)
+		return n != nil && !p.rx[len(p.rx)-1].Other && (h.ARPOp == "reply" || n.LocalAddr(h.Dst))
+	}
+	return slices.ContainsFunc(p.hooks, func(h Hook) bool { return h.Edge == Last && h.Point == trace.Input })
+}
+
+// lost reports whether a frame ended within a tunnel, or before it.
+func (p *pass) lost(v View) bool {
+	return p.frame != nil && len(p.tx) == 0 && p.out == nil || p.unwrapped(v) != nil
 }
 
 // prune takes away the copies that a bridge flooded to nodes which did not
@@ -369,8 +452,10 @@ type builder struct {
 	view  View
 	start int64
 	hops  []trace.Hop
+	told  []*pass // those that are written down
 	at    int64
-	died  *Hook // the hook entry that ended it
+	died  *Hook    // the hook entry that ended the last pass
+	frame *Carried // what is inside the packet that is told of
 }
 
 func (b *builder) add(node string, s trace.Step) {
@@ -378,6 +463,7 @@ func (b *builder) add(node string, s trace.Step) {
 		b.hops = append(b.hops, trace.Hop{Node: node})
 	}
 	h := &b.hops[len(b.hops)-1]
+	s.Before, s.After = b.frame.with(s.Before), b.frame.with(s.After)
 	if s.Timed {
 		b.at = s.At
 	} else {
@@ -386,7 +472,7 @@ func (b *builder) add(node string, s trace.Step) {
 	// A change that nothing reported (a packet beyond the trace's rate): say so
 	// rather than let the header jump.
 	if n := len(h.Steps); n > 0 && s.Point != trace.Conntrack {
-		if prev := h.Steps[n-1].After; rewritten(prev, s.Before) {
+		if prev := h.Steps[n-1].After; s.Point != trace.Tunnel && rewritten(outermost(prev), outermost(s.Before)) && (prev.Outer == nil) == (s.Before.Outer == nil) {
 			h.Steps = append(h.Steps, trace.Step{Point: trace.Conntrack, At: b.at, Before: prev, After: s.Before,
 				Cause: "seen changed; the hook was not reported", Evidence: trace.Captured})
 		}
@@ -409,6 +495,8 @@ func (b *builder) sighting(s Sighting) {
 
 // pass writes one pass down.
 func (b *builder) pass(p *pass) {
+	b.told = append(b.told, p)
+	b.frame, b.died = p.frame, nil
 	n := b.view.Node(p.node)
 	groups := group(p.hooks)
 	bridge := ""
@@ -421,6 +509,14 @@ func (b *builder) pass(p *pass) {
 	}
 	up := slices.ContainsFunc(p.rx, func(s Sighting) bool { return s.Dev == bridge }) // the bridge took it for its own node
 	rx := p.rx
+	if p.joined() { // br_netfilter's conntrack put it together before the bridge took it
+		if p.at > 0 {
+			b.at = p.at - b.start
+		}
+		groups[0].hooks = append([]Hook{b.begin(p)}, groups[0].hooks...)
+		b.group(p.node, groups[0])
+		groups = groups[1:]
+	}
 	if len(rx) > 0 {
 		b.sighting(rx[0])
 		rx = rx[1:]
@@ -439,7 +535,7 @@ func (b *builder) pass(p *pass) {
 	}
 	out := ""
 	for i, g := range groups {
-		if bridge == "" || up {
+		if (bridge == "" || up) && !p.bridged() {
 			switch {
 			case g.point == trace.Input:
 				b.route(p.node, n, g.hooks[0].Header, "")
@@ -455,8 +551,24 @@ func (b *builder) pass(p *pass) {
 		}
 		b.group(p.node, g)
 	}
-	for _, s := range p.tx {
+	p.died = b.died
+	for i, s := range p.tx {
 		b.sighting(s)
+		if p.around == nil {
+			continue
+		}
+		for _, o := range p.around[i] {
+			b.frame = nil
+			b.tunnel(p.node, s.Dev, s.Header, o.frame.with(o.header()))
+			b.pass(o)
+			b.frame = p.frame
+		}
+	}
+	if f := p.out; f != nil {
+		last := b.last()
+		b.frame = nil
+		b.tunnel(p.node, f.rx[0].Dev, last, f.rx[0].Header)
+		b.pass(f)
 	}
 }
 
@@ -477,7 +589,7 @@ func (b *builder) route(node string, n *state.Node, h trace.Header, dev string) 
 	// The next hook saw the header after the decision (a forwarded packet's TTL
 	// is one less by then); what was decided on is what the step before saw.
 	if k := len(b.hops) - 1; k >= 0 && b.hops[k].Node == node {
-		if prev := b.hops[k].Steps[len(b.hops[k].Steps)-1].After; !rewritten(prev, h) {
+		if prev := outermost(b.last()); !rewritten(prev, h) {
 			h = prev
 		}
 	}

@@ -34,6 +34,7 @@ type Sighting struct {
 	Header  trace.Header
 	Key     Key
 	Payload []byte
+	Carried *Carried // what is inside, if that may be a frame
 }
 
 // Hook is something netfilter reported of a packet.

@@ -74,6 +74,7 @@ func FuzzFrame(f *testing.F) {
 type still map[string]*state.Node
 
 func (s still) Node(name string) *state.Node      { return s[name] }
+func (s still) Tunnel(port uint16) bool           { return port == 4789 }
 func (s still) Counters(string) map[string]uint64 { return nil }
 func (s still) Conns(name string) []state.Conn {
 	if n := s[name]; n != nil {

@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +24,13 @@ func (b *builder) end(t *trace.Trace, last *pass) {
 func (b *builder) dispose(t *trace.Trace, last *pass) {
 	node := last.node
 	n := b.view.Node(node)
+	b.frame = last.frame
 	h := t.Last()
+	if last.frame != nil {
+		h = outermost(h)
+	} else {
+		h.Outer = nil
+	}
 	t.Node = node
 	set := func(d trace.Disposition, e trace.Evidence, code string, args ...string) {
 		t.Disposition, t.Evidence, t.Code = d, e, code
@@ -34,7 +41,7 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 		t.Reason = trace.Reason(code, t.Args)
 	}
 
-	if d := b.died; d != nil {
+	if d := last.died; d != nil {
 		place := []string{"table", d.Table, "chain", d.Chain, "rule", strconv.Itoa(d.Rule), "text", d.RuleText}
 		switch d.Verdict {
 		case trace.Drop:
@@ -57,11 +64,18 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 		}
 		output = output || k.Point == trace.Output
 	}
+	if s := last.unwrapped(b.view); s != nil {
+		b.notWrapped(t, n, s, set)
+		return
+	}
 	if h.Proto == "arp" {
 		b.endARP(t, last, n, h, set)
 		return
 	}
 	switch {
+	case h.Fragment() && b.endPiece(t, last, n, h, set):
+	case input && last.frame != nil && n != nil && listens(n, h):
+		b.notUnwrapped(t, n, last, h, set)
 	case input:
 		b.delivered(t, n, h, set)
 	case n == nil:
@@ -73,19 +87,17 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 			return
 		}
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
+	case postrouting && last.wentOnInPieces(h):
+		set(trace.Fragmented, trace.Captured, trace.CodeFragmented)
 	case postrouting:
 		dev := outDev(last)
-		next := h.Dst
-		if r := n.Lookup(h.Dst); r != nil && r.Via != "" {
-			next = mustAddr(r.Via)
-		}
 		if l := n.Link(dev); l != nil && (!l.Up || !l.Carrier) {
 			set(trace.NoCarrier, trace.Explained, trace.CodeNoCarrier, "dev", dev)
 			return
 		}
 		for _, nb := range n.Neighs {
-			if nb.IP == next && (nb.State == "INCOMPLETE" || nb.State == "FAILED") {
-				set(trace.NoNeighbour, trace.Explained, trace.CodeNoNeighbour, "ip", next.String(), "dev", dev)
+			if nb.Dev == dev && (nb.State == "INCOMPLETE" || nb.State == "FAILED") && nextHop(n, dev, h.Dst, nb.IP) {
+				set(trace.NoNeighbour, trace.Explained, trace.CodeNoNeighbour, "ip", nb.IP.String(), "dev", dev)
 				return
 			}
 		}
@@ -102,6 +114,14 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 	}
 }
 
+// nextHop reports whether a packet to dst may have been handed to ip: dst itself,
+// or the gateway of a route to it.
+func nextHop(n *state.Node, dev string, dst, ip netip.Addr) bool {
+	return ip == dst || slices.ContainsFunc(n.Routes, func(r state.Route) bool {
+		return r.Dev == dev && r.Dst.Contains(dst) && r.Via == ip.String()
+	})
+}
+
 // ephemeral is the first port of net.ipv4.ip_local_port_range: from here on a
 // UDP packet may be an answer to a socket that listed itself nowhere.
 const ephemeral = 32768
@@ -114,14 +134,6 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 	if n == nil {
 		return
 	}
-	listening := func() bool {
-		for _, l := range n.Listeners {
-			if l.Proto == h.Proto && l.Port == h.DstPort && (l.Addr.IsUnspecified() || l.Addr == h.Dst) {
-				return true
-			}
-		}
-		return false
-	}
 	opens := h.Proto == "tcp" && h.TCPFlags == "SYN"
 	asks := h.Proto == "icmp" && h.ICMPType == 8
 	port := map[string]string{"port": strconv.Itoa(int(h.DstPort))}
@@ -129,11 +141,11 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 	switch {
 	case asks:
 		s.Code, s.Note = trace.CodeEcho, "the kernel answers (icmp_echo)"
-	case h.Proto == "udp" && h.DstPort < ephemeral && !listening():
+	case h.Proto == "udp" && h.DstPort < ephemeral && !listens(n, h):
 		// The sender is told: ICMP port unreachable (__udp4_lib_rcv, net/ipv4/udp.c).
 		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on udp/%d", h.DstPort)
 		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
-	case opens && listening():
+	case opens && listens(n, h):
 		s.Code, s.Args, s.Note = trace.CodeListens, port, fmt.Sprintf("tcp/%d has a listener", h.DstPort)
 	case opens:
 		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on tcp/%d", h.DstPort)
@@ -147,6 +159,13 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 				Code: trace.CodeNoWayBack, Args: map[string]string{"dst": h.Src.String()}, Note: "the answer has no route to " + h.Src.String()})
 		}
 	}
+}
+
+// listens reports whether somebody in a node has the port that a packet is for.
+func listens(n *state.Node, h trace.Header) bool {
+	return slices.ContainsFunc(n.Listeners, func(l state.Listener) bool {
+		return l.Proto == h.Proto && l.Port == h.DstPort && (l.Addr.IsUnspecified() || l.Addr == h.Dst)
+	})
 }
 
 func (b *builder) append(t *trace.Trace, s trace.Step) {
@@ -305,9 +324,4 @@ func dnatTarget(rule string) (netip.AddrPort, bool) {
 	}
 	a, err := netip.ParseAddr(to)
 	return netip.AddrPortFrom(a, 0), err == nil
-}
-
-func mustAddr(s string) netip.Addr {
-	a, _ := netip.ParseAddr(s)
-	return a
 }

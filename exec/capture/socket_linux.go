@@ -15,6 +15,8 @@ import (
 type Socket struct {
 	queue
 	dec      *Decoder
+	inner    *Decoder // of frames inside packets
+	siblings Siblings
 	buf, oob []byte
 	name     func(ifindex int) string
 	fn       func(Sighting)
@@ -34,7 +36,7 @@ func NewSocket(name func(ifindex int) string, fn func(Sighting)) (*Socket, error
 		unix.Close(fd)
 		return nil, fmt.Errorf("packet socket: %w", err)
 	}
-	s := &Socket{dec: NewDecoder(), buf: make([]byte, 2048), oob: make([]byte, 128), name: name, fn: fn}
+	s := &Socket{dec: NewDecoder(), inner: NewDecoder(), buf: make([]byte, 2048), oob: make([]byte, 128), name: name, fn: fn}
 	s.f, s.one = os.NewFile(uintptr(fd), "packet"), s.recv
 	return s, nil
 }
@@ -84,9 +86,17 @@ func (s *Socket) recv(fd int) bool {
 	if !ok {
 		return true
 	}
+	if h.Fragment() {
+		s.siblings.Mend(ll.Ifindex, ll.Pkttype == unix.PACKET_OUTGOING, &h)
+	}
+	var carried *Carried
+	if h.Proto == "udp" {
+		carried = s.inner.Carried(payload)
+	}
 	s.fn(Sighting{
 		Dev: s.name(ll.Ifindex), Out: ll.Pkttype == unix.PACKET_OUTGOING, Other: ll.Pkttype == unix.PACKET_OTHERHOST,
 		At: timestamp(s.oob[:oobn]), Header: h, Key: key, Payload: append([]byte(nil), payload[:min(len(payload), 256)]...),
+		Carried: carried,
 	})
 	return true
 }

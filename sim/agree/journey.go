@@ -130,10 +130,7 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	}
 	rec := Record{Text: text, Status: o.Status, Stdout: r.output(o.Stdout), Stderr: r.output(o.Stderr)}
 	began := map[string]bool{}
-	var traces []trace.Trace
-	for i := range o.Traces {
-		traces = append(traces, unwrap(&o.Traces[i])...)
-	}
+	traces := slices.Clone(o.Traces)
 	slices.SortStableFunc(traces, func(a, b trace.Trace) int { return cmp.Compare(a.Start, b.Start) })
 	for i := range traces {
 		t := &traces[i]
@@ -154,75 +151,16 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 		if text == "" {
 			continue
 		}
-		uncounted := settled(h) || r.tunnel(h)
-		if uncounted {
+		if settled(h) || h.Proto == "arp" { // a tunnel's packet around it may meet rules
 			r.count(t)
-		}
-		if (uncounted || h.Proto == "arp") && slices.Contains(rec.Journeys, text) {
-			continue
+			if slices.Contains(rec.Journeys, text) {
+				continue
+			}
 		}
 		rec.Journeys = append(rec.Journeys, text)
 	}
 	maps.Copy(r.began, began)
 	return rec
-}
-
-// unwrap takes a journey through a tunnel apart, as the kernel reports it: the
-// frame's own, and for each tunnel that of the packet around it.
-func unwrap(t *trace.Trace) []trace.Trace {
-	inner := *t
-	inner.Hops = nil
-	var outer []trace.Trace
-	type around struct {
-		src, dst netip.Addr
-		id       uint16
-	}
-	seen := map[around]int{}
-	in := -1 // the packet around it that the step before was of
-	for _, hop := range t.Hops {
-		for _, s := range hop.Steps {
-			to := &inner
-			switch {
-			case s.Point == trace.Tunnel:
-				in = -1
-				continue
-			case s.Before.Outer != nil:
-				which := around{s.Before.Outer.Src, s.Before.Outer.Dst, s.Before.Outer.ID}
-				k, ok := seen[which]
-				if !ok {
-					k = len(outer)
-					seen[which] = k
-					outer = append(outer, trace.Trace{Start: t.Start + s.At, Disposition: trace.Delivered, Code: trace.CodeDelivered})
-				}
-				in = k
-				to = &outer[k]
-				s.Before = *s.Before.Outer
-				if s.After.Outer != nil {
-					s.After = *s.After.Outer
-				}
-				to.Node = hop.Node
-			default:
-				in = -1
-			}
-			if n := len(to.Hops); n == 0 || to.Hops[n-1].Node != hop.Node {
-				to.Hops = append(to.Hops, trace.Hop{Node: hop.Node})
-			}
-			h := &to.Hops[len(to.Hops)-1]
-			h.Steps = append(h.Steps, s)
-		}
-	}
-	if len(outer) == 0 {
-		return []trace.Trace{*t}
-	}
-	if in >= 0 { // it ended within the tunnel
-		last := &outer[in]
-		last.Disposition, last.Code, last.Args, last.Node = t.Disposition, t.Code, t.Args, t.Node
-		inner.Disposition, inner.Code = trace.Vanished, trace.CodeVanished
-		if h, ok := first(&inner); ok && h.Proto == "arp" {
-			inner.Disposition = trace.Unclaimed
-		}
-	}
-	return append(outer, inner)
 }
 
 func first(t *trace.Trace) (h trace.Header, ok bool) {
@@ -240,10 +178,15 @@ func settled(h trace.Header) bool {
 	return h.Proto == "tcp" && !strings.Contains(h.TCPFlags, "SYN") && !strings.Contains(h.TCPFlags, "RST")
 }
 
-// tunnel reports whether a packet carries another, of which this one's fields
-// tell nothing: its source port is a hash with a seed of the kernel's own
-// (udp_flow_src_port, include/net/udp.h).
-func (r *Renderer) tunnel(h trace.Header) bool { return h.Proto == "udp" && r.tunnels[h.DstPort] }
+// tunnel reports whether a packet carries another.
+func (r *Renderer) tunnel(proto string, dport uint16) bool { return proto == "udp" && r.tunnels[dport] }
+
+// hash names the source port of a packet that carries another: a hash of what is
+// inside, with a seed of the kernel's own (udp_flow_src_port, include/net/udp.h).
+// Which conversations share one is compared, for each sender by itself.
+func (r *Renderer) hash(src netip.Addr, port uint16) string {
+	return r.name("h", fmt.Sprint(src, " ", port))
+}
 
 var dstport = regexp.MustCompile(`\bdstport ([0-9]+)`)
 
@@ -297,6 +240,14 @@ func (r *Renderer) journey(t *trace.Trace) string {
 			if s.Point == trace.RouteStep && i == len(t.Hops)-1 && k == len(hop.Steps)-1 {
 				continue
 			}
+			if h.Proto == "arp" { // the order of a broadcast's copies is chance
+				line += r.around(s.Before.Outer)
+				if s.Rewritten() || s.Before.Outer == nil && s.After.Outer != nil {
+					line += "  ⇒" + r.around(s.After.Outer)
+				}
+				lines = append(lines, line)
+				continue
+			}
 			if p := r.packet(s.Before); p != last {
 				line += "  " + p
 				last = p
@@ -311,7 +262,7 @@ func (r *Renderer) journey(t *trace.Trace) string {
 	if len(lines) == 0 {
 		return ""
 	}
-	if h.Proto == "arp" { // the order of a broadcast's copies is chance
+	if h.Proto == "arp" {
 		slices.Sort(lines)
 	}
 	slices.Sort(also)
@@ -342,8 +293,12 @@ func (r *Renderer) step(node string, s *trace.Step) (line string, ok bool) {
 		return "", false
 	case trace.RX, trace.TX:
 		add(s.Dev)
-		if s.Dev != "lo" && s.Before.SrcMAC != "" {
-			add(r.mac(s.Before.SrcMAC) + ">" + r.mac(s.Before.DstMAC))
+		h := &s.Before
+		if h.Outer != nil {
+			h = h.Outer
+		}
+		if s.Dev != "lo" && h.SrcMAC != "" {
+			add(r.mac(h.SrcMAC) + ">" + r.mac(h.DstMAC))
 		}
 	case trace.RouteStep:
 		if s.Verdict == trace.NoRoute {
@@ -370,6 +325,14 @@ func (r *Renderer) step(node string, s *trace.Step) (line string, ok bool) {
 	return strings.Join(w, " "), true
 }
 
+// around writes down the packet that carries another.
+func (r *Renderer) around(outer *trace.Header) string {
+	if outer == nil {
+		return ""
+	}
+	return "  in " + r.packet(*outer)
+}
+
 // packet writes the fields of a header that are compared.
 func (r *Renderer) packet(h trace.Header) string {
 	if h.Proto == "arp" {
@@ -380,8 +343,8 @@ func (r *Renderer) packet(h trace.Header) string {
 		return s
 	}
 	from := r.endpoint(h.Src, h.SrcPort, h.Proto)
-	if r.tunnel(h) {
-		from = h.Src.String() + ":hash"
+	if r.tunnel(h.Proto, h.DstPort) {
+		from = h.Src.String() + ":" + r.hash(h.Src, h.SrcPort)
 	}
 	s := fmt.Sprintf("%s→%s", from, r.endpoint(h.Dst, h.DstPort, h.Proto))
 	switch h.Proto {
@@ -400,6 +363,13 @@ func (r *Renderer) packet(h trace.Header) string {
 	s += fmt.Sprintf(" ttl %d", h.TTL)
 	if !settled(h) {
 		s += fmt.Sprintf(" len %d", h.Len)
+	}
+	if h.Outer != nil {
+		around := r.around(h.Outer)
+		if settled(h) {
+			around, _, _ = strings.Cut(around, " len ")
+		}
+		s += around
 	}
 	return s
 }

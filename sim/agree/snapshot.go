@@ -122,6 +122,13 @@ func (r *Renderer) link(l *state.Link, raw *state.Node, add func(part, format st
 // on the moment; that it closes does not.
 func (r *Renderer) conn(c *state.Conn, add func(part, format string, args ...any)) {
 	tuple := func(t state.Tuple) string {
+		switch {
+		case !r.tunnel(c.Proto, c.Orig.DstPort):
+		case t == c.Orig:
+			return fmt.Sprintf("%s:%s→%s:%d", t.Src, r.hash(t.Src, t.SrcPort), t.Dst, t.DstPort)
+		default:
+			return fmt.Sprintf("%s:%d→%s:%s", t.Src, t.SrcPort, t.Dst, r.hash(t.Dst, t.DstPort))
+		}
 		switch c.Proto {
 		case "tcp", "udp":
 			return fmt.Sprintf("%s:%s→%s:%s", t.Src, r.port(t.SrcPort), t.Dst, r.port(t.DstPort))

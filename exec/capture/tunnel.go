@@ -1,0 +1,306 @@
+package capture
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// A packet inside another (VXLAN, RFC 7348): the frame's way and that of the
+// packet around it are one journey.
+//
+//	the frame          … ─ tx vx0 ┐                                              ┌ rx vx0 ─ …
+//	the packet around             └ OUTPUT ─ POSTROUTING ─ tx eth0 ┄ … ─ INPUT ──┘
+//
+// Which frame a packet carries is read from the packet where a socket saw it. Of
+// one that died before, in OUTPUT for example, only its size and its place tell.
+// A frame that is sent to several tunnel ends has a packet around it for each.
+
+// Carried is the frame inside a packet.
+type Carried struct {
+	VNI    uint32 // which tunnel it is of (VXLAN Network Identifier)
+	Header trace.Header
+	Key    Key
+}
+
+// vxlanHeader is the length of the header between UDP's and the frame; what all
+// of them add to the frame's IP packet is overhead.
+const (
+	vxlanHeader = 8
+	overhead    = 14 + vxlanHeader + 8 + 20
+)
+
+// Carried decodes the frame inside a UDP packet's payload, which may have been
+// cut off. Whether the packet is of a tunnel at all its port must tell.
+func (d *Decoder) Carried(payload []byte) *Carried {
+	if len(payload) < vxlanHeader || payload[0] != 0x08 { // only the flag "the VNI is valid"
+		return nil
+	}
+	h, k, _, ok := d.Frame(payload[vxlanHeader:])
+	if !ok {
+		return nil
+	}
+	return &Carried{binary.BigEndian.Uint32(payload[4:]) >> 8, h, k}
+}
+
+// whole is a journey, with those of the packets around it.
+type whole struct {
+	*journey
+	around []*journey
+}
+
+// wholes sorts the journeys under way by what carries what.
+func (a *Assembler) wholes() []whole {
+	var frames, unseen []*journey
+	around := map[Key][]*journey{}
+	for k, j := range a.open {
+		switch in := j.carries(a.view); {
+		case in != nil && in.Key != k && a.open[in.Key] != nil && a.open[in.Key].carries(a.view) == nil:
+			around[in.Key] = append(around[in.Key], j)
+		case len(j.sightings) == 0 && tunnelled(j.hooks[0].Header, a.view):
+			unseen = append(unseen, j)
+		default:
+			frames = append(frames, j)
+		}
+	}
+	slices.SortFunc(unseen, func(x, y *journey) int { return x.first.Compare(y.first) })
+	for _, o := range unseen {
+		var frame *journey
+		for _, j := range frames {
+			if j.fits(o, a.view) && (frame == nil || o.first.Sub(j.first).Abs() < o.first.Sub(frame.first).Abs()) {
+				frame = j
+			}
+		}
+		if frame == nil {
+			frames = append(frames, o)
+		} else {
+			around[frame.key] = append(around[frame.key], o)
+		}
+	}
+	ws := make([]whole, 0, len(frames))
+	for _, j := range frames {
+		ws = append(ws, whole{j, around[j.key]})
+	}
+	return ws
+}
+
+// traces tells a whole: once, or when the same frame was sent again, each time.
+func (w whole) traces(v View) (ts []trace.Trace) {
+	var starts []int64
+	var parts [][]*pass
+	for _, part := range split(w.journey) {
+		parts, starts = append(parts, passes(part, v)), append(starts, part.start())
+	}
+	slices.SortFunc(w.around, func(a, b *journey) int { return cmp.Compare(a.start(), b.start()) })
+	for _, o := range w.around {
+		if ps := passes(o, v); !thread(parts, ps, o, v) {
+			parts, starts = append(parts, ps), append(starts, o.start())
+		}
+	}
+	for i, ps := range parts {
+		slices.SortStableFunc(ps, func(a, b *pass) int { return cmp.Compare(a.start(), b.start()) })
+		if t, ok := assemble(ps, starts[i], v); ok {
+			ts = append(ts, t)
+		}
+	}
+	return ts
+}
+
+// tunnelled reports whether a packet is one that a tunnel of the lab makes.
+func tunnelled(h trace.Header, v View) bool { return h.Proto == "udp" && v.Tunnel(h.DstPort) }
+
+// carries returns the frame inside a journey's packet, or nil.
+func (j *journey) carries(v View) *Carried {
+	for i := range j.sightings {
+		s := &j.sightings[i]
+		if s.Carried == nil {
+			return nil
+		}
+		if j.tunnelled = j.tunnelled || tunnelled(s.Header, v); j.tunnelled { // also when NAT gives it another port later on
+			return s.Carried
+		}
+	}
+	return nil
+}
+
+// fits reports whether a packet that nobody saw may be the one around a frame:
+// the frame went into a tunnel of the same node, and has the right size.
+func (j *journey) fits(o *journey, v View) bool {
+	size := 28 // of an ARP packet
+	if len(j.sightings) > 0 && j.sightings[0].Header.Proto != "arp" {
+		size = j.sightings[0].Header.Len
+	}
+	return size+overhead == o.hooks[0].Header.Len && slices.ContainsFunc(j.sightings, func(s Sighting) bool {
+		x, under := vxlanOf(v, s.Node, s.Dev)
+		return s.Out && x != nil && under == o.hooks[0].Node
+	})
+}
+
+// vxlanOf returns a device's settings when it is of vxlan, and the node whose
+// addresses and routes its tunnel uses.
+func vxlanOf(v View, node, dev string) (*state.VXLAN, string) {
+	n := v.Node(node)
+	if n == nil {
+		return nil, ""
+	}
+	l := n.Link(dev)
+	if l == nil || l.VXLAN == nil {
+		return nil, ""
+	}
+	return l.VXLAN, cmp.Or(l.VXLAN.Node, node)
+}
+
+// thread puts the packet o around a frame where the frame went into its tunnel,
+// and where it came out of it what the frame did then. ps are o's passes, parts
+// the frame's; those of o's that follow from no other are added. It reports
+// whether there is such a place.
+func thread(parts [][]*pass, ps []*pass, o *journey, v View) bool {
+	if len(ps) == 0 || !ps[0].local {
+		return false
+	}
+	c := o.carries(v)
+	var at *pass // where it went in: the last time before it was seen, or, unseen, the first that nothing came of
+	part, tx := 0, 0
+	for i := range parts {
+		for _, p := range parts[i] {
+			for k, s := range p.tx {
+				x, under := vxlanOf(v, p.node, s.Dev)
+				if x == nil || under != ps[0].node || p.frame != nil {
+					continue
+				}
+				if c != nil && uint32(x.ID) == c.VNI && s.At <= o.start() && (at == nil || s.At >= at.tx[tx].At) || c == nil && at == nil && !p.wrapped(k) {
+					at, part, tx = p, i, k
+				}
+			}
+		}
+	}
+	if at == nil {
+		return false
+	}
+	x, _ := vxlanOf(v, at.node, at.tx[tx].Dev)
+	frame := &Carried{VNI: uint32(x.ID), Header: at.tx[tx].Header}
+	for _, p := range ps {
+		p.frame = frame
+	}
+	if at.around == nil {
+		at.around = make([][]*pass, len(at.tx))
+	}
+	at.around[tx] = append(at.around[tx], ps[0])
+	last := ps[len(ps)-1]
+	for k, p := range parts[part] {
+		if c == nil || p.frame != nil || len(p.rx) == 0 || p.start() < last.start() {
+			continue
+		}
+		if x, under := vxlanOf(v, p.node, p.rx[0].Dev); x != nil && uint32(x.ID) == c.VNI && under == last.node {
+			last.out = p
+			parts[part] = slices.Delete(parts[part], k, k+1)
+			break
+		}
+	}
+	parts[part] = append(parts[part], ps[1:]...)
+	return true
+}
+
+// wrapped reports whether a packet around the frame that left by tx is known.
+func (p *pass) wrapped(tx int) bool { return p.around != nil && len(p.around[tx]) > 0 }
+
+// header returns the header with which a pass begins.
+func (p *pass) header() trace.Header {
+	if len(p.hooks) > 0 {
+		return p.hooks[0].Header
+	}
+	return p.tx[0].Header
+}
+
+// unwrapped returns the sighting of a frame that went into a tunnel, when no
+// packet came of it.
+func (p *pass) unwrapped(v View) *Sighting {
+	for i := range p.tx {
+		if x, _ := vxlanOf(v, p.node, p.tx[i].Dev); x != nil && !p.wrapped(i) {
+			return &p.tx[i]
+		}
+	}
+	return nil
+}
+
+// notWrapped explains a frame that went into a tunnel and was in no packet
+// afterwards: the device has no end to send it to, or the node no way there
+// (vxlan_xmit, vxlan_xmit_one; drivers/net/vxlan/vxlan_core.c).
+func (b *builder) notWrapped(t *trace.Trace, n *state.Node, s *Sighting, set setter) {
+	if n == nil {
+		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
+		return
+	}
+	var known, unknown string
+	for _, e := range n.FDB {
+		switch {
+		case e.Dev != s.Dev || e.Dst == "":
+		case e.MAC == s.Header.DstMAC:
+			known = e.Dst
+		case e.MAC == "00:00:00:00:00:00":
+			unknown = e.Dst
+		}
+	}
+	to := cmp.Or(known, unknown)
+	if to == "" {
+		set(trace.Unbridged, trace.Explained, trace.CodeNoTunnel, "dev", s.Dev)
+		return
+	}
+	x, under := vxlanOf(b.view, n.Name, s.Dev)
+	if u := b.view.Node(under); u != nil {
+		far, _ := netip.ParseAddr(to)
+		near, err := netip.ParseAddr(x.Local)
+		r := u.Lookup(far)
+		if (r == nil || r.Type != "unicast") && !u.LocalAddr(far) || err == nil && !u.LocalAddr(near) {
+			set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", to)
+			return
+		}
+	}
+	set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
+}
+
+// notUnwrapped explains a packet that a tunnel's end took, and whose frame it
+// did not let in: it is of another tunnel (vxlan_rcv, vxlan_vs_find_vni).
+func (b *builder) notUnwrapped(t *trace.Trace, n *state.Node, last *pass, h trace.Header, set setter) {
+	for _, l := range n.Links {
+		if x := l.VXLAN; x != nil && uint32(x.ID) == last.frame.VNI && x.Port == int(h.DstPort) && l.Up {
+			set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
+			return
+		}
+	}
+	set(trace.Unbridged, trace.Explained, trace.CodeNoTunnel, "dev", last.rx[0].Dev)
+}
+
+// last returns the header as it was at the last step.
+func (b *builder) last() trace.Header {
+	steps := b.hops[len(b.hops)-1].Steps
+	return steps[len(steps)-1].After
+}
+
+// tunnel writes down that a vxlan device put the frame into a packet, or took it out.
+func (b *builder) tunnel(node, dev string, before, after trace.Header) {
+	b.add(node, trace.Step{Point: trace.Tunnel, Dev: dev, Before: before, After: after, Evidence: trace.Captured})
+}
+
+// with writes a frame's header with that of the packet around it; without a
+// frame it returns the packet's.
+func (c *Carried) with(around trace.Header) trace.Header {
+	if c == nil {
+		return around
+	}
+	h := c.Header
+	h.Outer = &around
+	return h
+}
+
+// outermost returns the header that the point a packet was at last was about.
+func outermost(h trace.Header) trace.Header {
+	for h.Outer != nil {
+		h = *h.Outer
+	}
+	return h
+}
