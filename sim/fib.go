@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -144,7 +145,7 @@ func (f *fib) ids() []int {
 	for id := range f.tables {
 		ids = append(ids, id)
 	}
-	slices.Sort(ids)
+	slices.SortFunc(ids, func(a, b int) int { return cmp.Or(cmp.Compare(a&255, b&255), cmp.Compare(a, b)) }) // by its bucket (inet_dump_fib)
 	return ids
 }
 

@@ -61,6 +61,9 @@ func (n *Netns) RouteChange(r RouteRequest) *op.Failure {
 			return f
 		}
 	}
+	if r.NoDev {
+		c.dev = &Link{ns: n, gone: true}
+	}
 	if !r.Dst.IsValid() || !r.Dst.Addr().Is4() {
 		return fail(einval, "")
 	}
@@ -85,6 +88,9 @@ func (n *Netns) RouteChange(r RouteRequest) *op.Failure {
 		return fail(einval, "Invalid dsfield (tos): ECN bits must be 0")
 	}
 	if r.Mode == Delete {
+		if f := c.keyError(); f != nil {
+			return f
+		}
 		if n.fib.tables[c.table] == nil {
 			return fail(esrch, "FIB table does not exist")
 		}
@@ -153,9 +159,6 @@ func (n *Netns) fibInsert(c *fibConfig) *op.Failure {
 
 // fibDelete removes the first route that is as c says: fib_table_delete.
 func (n *Netns) fibDelete(c *fibConfig) *op.Failure {
-	if f := c.keyError(); f != nil {
-		return f
-	}
 	t := n.fib.tables[c.table]
 	rows := t.at(c.dst, c.bits)
 	for i := findAlias(rows, c.tos, 0); i < len(rows) && rows[i].tos == c.tos; i++ {
@@ -224,7 +227,7 @@ func (n *Netns) createInfo(c *fibConfig) (*fibRow, *op.Failure) {
 			return nil, fail(einval, "Route with host scope can not have a gateway")
 		}
 		r.nhScope = scopeNowhere
-		if c.dev == nil {
+		if c.dev == nil || c.dev.gone {
 			return nil, fail(enodev, "")
 		}
 	case c.gateway != 0:
@@ -258,7 +261,7 @@ func (n *Netns) checkGateway(c *fibConfig, r *fibRow) *op.Failure {
 		switch {
 		case c.scope >= scopeLink:
 			return fail(einval, "Nexthop has invalid scope")
-		case c.dev == nil:
+		case c.dev == nil || c.dev.gone:
 			return fail(enodev, "Nexthop device required for onlink")
 		case !c.dev.up:
 			return fail(enetdown, "Nexthop device is not up")

@@ -93,6 +93,9 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 	} else {
 		l.mac = n.w.randomMAC()
 	}
+	if l.kind == kindVeth && o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
+		return fail(einval, "") // veth_validate
+	}
 	if n.byName[o.Name] != nil {
 		return fail(eexist, "")
 	}
@@ -101,12 +104,15 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 	default:
 		return fail(eopnotsupp, "Unknown device type")
 	}
-	if len(o.Name) > 15 || !validName(o.Name) || len(o.Peer) > 15 || o.Peer != "" && !validName(o.Peer) {
+	if (len(o.Name) > 15 || !validName(o.Name)) && l.kind != kindVeth || len(o.Peer) > 15 || o.Peer != "" && !validName(o.Peer) {
 		return fail(einval, "")
 	}
-	if o.MTU != 0 { // rtnl_create_link; which has no words for it here
-		if o.MTU < minMTU || o.MTU > maxMTU {
-			return fail(einval, "")
+	if o.MTU != 0 { // rtnl_create_link
+		switch {
+		case o.MTU < minMTU:
+			return fail(einval, "mtu less than device minimum")
+		case o.MTU > maxMTU:
+			return fail(einval, "mtu greater than device maximum")
 		}
 		l.mtu = o.MTU
 	}
@@ -135,9 +141,13 @@ func (n *Netns) addVeth(l *Link, o op.LinkAdd, peerNs *Netns) *op.Failure {
 	}
 	peerNs.register(peer, 0)
 	peer.carrierOff()
-	if l.name = n.freeName(o.Name); n.byName[l.name] != nil { // the peer has it now
+	l.name = n.freeName(o.Name)
+	if taken := n.byName[l.name] != nil; taken || len(l.name) > 15 || !validName(l.name) {
 		peerNs.remove(peer)
-		return fail(eexist, "")
+		if taken { // by the peer
+			return fail(eexist, "")
+		}
+		return fail(einval, "")
 	}
 	n.register(l, 0)
 	l.carrierOff()

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"strconv"
 
 	"vethlab/sim/op"
 )
@@ -9,25 +10,35 @@ import (
 // LinkSet changes a link, part by part in the kernel's order (do_setlink,
 // net/core/rtnetlink.c). Like there, the parts before one that is refused stay.
 func (n *Netns) LinkSet(o op.LinkSet) *op.Failure {
-	l, f := n.find(o.Name)
-	if f != nil {
-		return f
-	}
-	// What ip(8) and brctl(8) look up before they ask the kernel.
+	// What ip(8) looks up before it asks the kernel, the link itself last; brctl(8)
+	// the other way round.
 	var target *Netns
+	var master, l *Link
+	var f *op.Failure
 	if o.Netns != "" {
-		if target, f = n.netnsNamed(o.Netns); f != nil {
+		if target, f = n.netnsNamed(o.Netns); f != nil && f.What == op.NoNetns {
 			return f
 		}
 	}
-	var master *Link
+	noProcess := f // which the kernel says
+	if o.Free {
+		if l, f = n.find(o.Name); f != nil {
+			return f
+		}
+	}
 	if o.Master != "" {
 		if master, f = n.find(o.Master); f != nil {
 			return f
 		}
-		if o.Free && l.master != nil {
-			return &op.Failure{Name: o.Name, Errno: ebusy}
-		}
+	}
+	if l, f = n.find(o.Name); f != nil {
+		return f
+	}
+	if noProcess != nil {
+		return noProcess
+	}
+	if o.Free && master != nil && l.master != nil {
+		return &op.Failure{Name: o.Name, Errno: ebusy}
 	}
 	if target != nil {
 		if f := n.w.moveLink(l, target); f != nil {
@@ -182,12 +193,17 @@ func (l *Link) rename(name string) *op.Failure {
 		return fail(eexist, "")
 	}
 	delete(n.byName, l.name)
-	for _, a := range l.addrs { // inetdev_changename
-		if a.label == l.name {
-			a.label = name
-		} else if i := indexByte(a.label, ':'); i >= 0 {
-			a.label = cutTo15(name + a.label[i:])
+	for i, a := range l.addrs { // inetdev_changename: all but the first keep what follows a colon, or get one
+		old := a.label
+		if a.label = name; i == 0 {
+			continue
 		}
+		if colon := indexByte(old, ':'); colon >= 0 {
+			old = old[colon:]
+		} else {
+			old = ":" + strconv.Itoa(i+1)
+		}
+		a.label = name[:min(len(name), 15-len(old))] + old
 	}
 	l.name = name
 	n.byName[name] = l
@@ -210,8 +226,6 @@ func validName(s string) bool {
 }
 
 func indexByte(s string, c byte) int { return slices.Index([]byte(s), c) }
-
-func cutTo15(s string) string { return s[:min(len(s), 15)] }
 
 // setMaster makes a link a port of a bridge, or with nil of none (do_set_master).
 func (w *World) setMaster(l, master *Link) *op.Failure {

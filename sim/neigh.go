@@ -98,6 +98,9 @@ func (l *Link) neighLookup(ip IP, create bool) *neigh {
 	if nb != nil || !create {
 		return nb
 	}
+	if l.kind == kindLoopback && ip != 0 { // arp_constructor has one neighbour for all
+		return l.neighLookup(0, true)
+	}
 	nb = &neigh{dev: l, ip: ip, updated: l.ns.w.now}
 	switch t := l.ns.addrType(ip); {
 	case l.kind == kindLoopback:

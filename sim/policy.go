@@ -112,8 +112,11 @@ func (n *Netns) PolicyChange(r PolicyRequest) *op.Failure {
 		return fail(einval, "Backward goto not supported")
 	case r.Delete:
 		return n.deletePolicy(&r, p)
-	case p.action == policyLookup && p.table == 0:
-		return fail(einval, "Invalid table")
+	case p.action == policyLookup && p.table == 0: // fib_empty_table
+		for p.table = 1; n.fib.tables[p.table] != nil; {
+			p.table++
+		}
+		n.fib.newTable(p.table)
 	}
 	n.fib.custom = true                // fib4_rule_configure
 	for _, e := range n.fib.policies { // rule_exists

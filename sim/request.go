@@ -106,6 +106,7 @@ type RouteRequest struct {
 	TOS    uint8
 	Via    netip.Addr
 	Dev    string
+	NoDev  bool // instead of Dev: a device whose number no link has
 	Src    netip.Addr
 	Metric int
 	Onlink bool

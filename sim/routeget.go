@@ -51,7 +51,11 @@ func (n *Netns) routeGetInput(fl *flowi) (RouteAnswer, *op.Failure) {
 		}
 		return RouteAnswer{}, fail(errno, "")
 	}
-	return n.answer(&r), nil
+	a := n.answer(&r)
+	if r.typ == rtnMulticast { // what is let in is for the node (ip_route_input_mc)
+		a.Cache = []string{"local", "mc"}
+	}
+	return a, nil
 }
 
 // answer is what rt_fill_info tells of a decision.

@@ -382,7 +382,12 @@ func parseIPRoute(args []string) (r op.Route, ok bool, err error) {
 			}
 			if len(w.args) > 0 && !strings.Contains(w.args[0], ":") && !abbreviated(w.args[0]) {
 				if a, aerr := netip.ParseAddr(w.args[0]); aerr != nil && w.args[0] != "inet6" || a.Is6() {
-					return r, false, usage(1, `Error: any valid address is expected rather than "%s".`, w.args[0])
+					// What follows a destination has to be of its family.
+					family := "any valid"
+					if r.Dst.IsValid() && r.Dst != defaultDst {
+						family = "inet"
+					}
+					return r, false, usage(1, `Error: %s address is expected rather than "%s".`, family, w.args[0])
 				}
 			}
 			w.addr(&r.Via)

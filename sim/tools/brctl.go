@@ -43,17 +43,10 @@ var brctlCommands = []struct {
 }
 
 func brctl(c *call) op.Result {
-	args := c.argv[1:]
-	switch {
-	case len(args) == 0:
-		c.out.WriteString("Usage: brctl [commands]; see brctl(8)\n")
+	args := brctlOptions(c)
+	if len(args) == 0 {
+		brctlUsage(c)
 		return c.done(1)
-	case args[0] == "-h" || args[0] == "--help":
-		c.out.WriteString("Usage: brctl [commands]; see brctl(8)\n")
-		return c.done(0)
-	case args[0] == "-V" || args[0] == "--version":
-		c.out.WriteString("bridge-utils, 1.7\n")
-		return c.done(0)
 	}
 	for _, cmd := range brctlCommands {
 		if cmd.name != args[0] {
@@ -68,9 +61,41 @@ func brctl(c *call) op.Result {
 		}
 		return c.done(cmd.do(c, args[1:]))
 	}
-	c.out.WriteString("Usage: brctl [commands]; see brctl(8)\n")
+	brctlUsage(c)
 	fail(1, "never heard of command [%s]", args[0])
 	return op.Result{}
+}
+
+// brctlOptions takes the options out of the words, wherever they stand before
+// a "--" (getopt_long(3)); each of them ends brctl.
+func brctlOptions(c *call) (args []string) {
+	for k, a := range c.argv[1:] {
+		long, isLong := strings.CutPrefix(a, "--")
+		switch {
+		case a == "--":
+			return append(args, c.argv[k+2:]...)
+		case a == "-" || a == "" || a[0] != '-':
+			args = append(args, a)
+		case a[1] == 'h' || isLong && long != "" && matches(long, "help"):
+			brctlUsage(c)
+			quit(0)
+		case a[1] == 'V' || isLong && long != "" && matches(long, "version"):
+			c.out.WriteString("bridge-utils, 1.7\n")
+			quit(0)
+		default:
+			brctlUsage(c)
+			c.warn("%s", orElse(isLong, fmt.Sprintf("brctl: unrecognized option '%s'", a), fmt.Sprintf("brctl: invalid option -- '%c'", a[1])))
+			fail(1, "Unknown option '?'")
+		}
+	}
+	return args
+}
+
+func brctlUsage(c *call) {
+	c.out.WriteString("Usage: brctl [commands]\ncommands:\n")
+	for _, cmd := range brctlCommands {
+		fmt.Fprintf(&c.out, "\t%-10s\t%s\n", cmd.name, cmd.usage)
+	}
 }
 
 // cut is what is left of a name that is too long for an interface.
@@ -140,10 +165,10 @@ func brctlHairpin(c *call, args []string) int {
 	}
 	br, l := c.state().Link(cut(args[0])), c.state().Link(cut(args[1]))
 	switch {
-	case br == nil:
-		fail(1, "bridge %s does not exist!", args[0])
 	case l == nil:
 		fail(1, "interface %s does not exist!", args[1])
+	case br == nil:
+		fail(1, "bridge %s does not exist!", args[0])
 	case br.Type != "bridge":
 		fail(1, "can't set %s to hairpin on bridge %s: Operation not supported", args[1], args[0])
 	case l.Master != br.Name:
@@ -183,7 +208,9 @@ func brctlShow(c *call, args []string) int {
 			}
 		}
 		slices.Sort(args)
-		header()
+		if len(args) > 0 {
+			header()
+		}
 	} else {
 		headed := false
 		args = slices.DeleteFunc(slices.Clone(args), func(name string) bool {

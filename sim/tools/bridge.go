@@ -140,7 +140,7 @@ func (i *iproute) bridgeLinkShow() {
 		}
 		i.open("")
 		i.num("ifindex", "%d: ", l.Index)
-		mdown := i.nameAndLink("%s: ", l)
+		mdown := i.portName(l)
 		i.linkFlags(l, mdown)
 		i.num("mtu", "mtu %d ", l.MTU)
 		i.str("master", "master %s ", l.Master)
@@ -168,6 +168,23 @@ func (i *iproute) bridgeLinkShow() {
 		i.close()
 	}
 	i.end()
+}
+
+// portName is nameAndLink for a port. The kernel does not say here in which
+// namespace its other end is: bridge looks for that number in this one.
+func (i *iproute) portName(l *state.Link) (down bool) {
+	if l.Type != "veth" || l.PeerNode == i.node {
+		return i.nameAndLink("%s: ", l)
+	}
+	name, other := l.Name, "if"+itoa(l.PeerIndex)
+	if o := i.indexed(l.PeerIndex); o != nil {
+		other, down = o.Name, !o.Up
+	}
+	if i.str("link", "", other); !i.json {
+		name += "@" + other
+	}
+	i.cstr(cyan, "ifname", "%s: ", name)
+	return down
 }
 
 func (i *iproute) bridgeLinkSet() {
@@ -226,6 +243,9 @@ func (i *iproute) bridgeLinkSet() {
 	l := i.indexed(i.index(dev))
 	if l == nil {
 		fail(255, "RTNETLINK answers: No such device")
+	}
+	if l.Master == "" {
+		fail(255, "RTNETLINK answers: Operation not supported") // rtnl_bridge_setlink
 	}
 	r.Name = l.Name
 	i.refused(i.ask(i.node, func(k *sim.Netns) *op.Failure { return k.LinkChange(r) }))
@@ -309,7 +329,10 @@ func (i *iproute) heard(l *state.Link) (macs []string) {
 		macs = append(macs, "33:33:00:00:00:01")
 	}
 	if l.Up && l.Type == "bridge" {
-		macs = append(macs, "01:00:5e:00:00:6a", "33:33:00:00:00:6a")
+		macs = append(macs, "01:00:5e:00:00:6a")
+		if l.MTU >= ipv6MTU {
+			macs = append(macs, "33:33:00:00:00:6a")
+		}
 	}
 	if l.Up {
 		macs = append(macs, "01:00:5e:00:00:01")

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"vethlab/sim/op"
 )
@@ -20,50 +20,36 @@ import (
 // same words must be accepted or refused with the same status and sentences,
 // listings must be the same, and iptables-save afterwards.
 func TestFormsIptables(t *testing.T) {
-	wanted(t)
-	for _, name := range []string{"unshare", "iptables", "iptables-save"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("this machine has no %s", name)
-		}
-	}
+	needPrograms(t, "iptables", "iptables-save", "iptables-restore")
 	if v, _ := exec.Command("iptables", "--version").Output(); !bytes.Contains(v, []byte("v1.8.9 (nf_tables)")) {
 		t.Skipf("the words are those of iptables v1.8.9 (nf_tables), this machine has %s", bytes.TrimSpace(v))
 	}
-	if _, _, err := inNetns("true\n"); err != nil {
-		t.Skipf("no network namespace of one's own can be had here: %v", err)
-	}
-	seed := *formsSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	const batch = 40 // forms that meet the tables their predecessors left
-	tried, skipped, refused, different := 0, 0, 0, 0
-	for i := uint64(0); tried < *formsN && different < 10; i++ {
-		r := rand.New(rand.NewPCG(seed, i))
-		forms, ours := iptablesForms(t, r, batch)
-		theirs := askMachine(t, forms, ours)
+	inBatches(t, func(seed uint64) (b formsBatch, err error) {
+		forms, ours, err := iptablesForms(rand.New(rand.NewPCG(seed, 2)), 40)
+		if err != nil {
+			return b, err
+		}
+		theirs, err := askMachine(forms, ours)
+		if err != nil {
+			return b, err
+		}
 		for k, f := range forms {
 			o, m := ours[k], theirs[k]
 			if o.status == 95 {
-				skipped++
+				b.unknown++
 				continue
 			}
-			tried++
+			b.tried++
 			if m.status != 0 {
-				refused++
+				b.refused++
 			}
-			if o == m {
-				continue
+			if o != m {
+				b.difference = fmt.Sprintf("%s\n  $ %s\n machine: %v\n model:   %v", history(forms[:k], ours), f, m, o)
+				break // what follows met other tables
 			}
-			different++
-			t.Errorf("form %d of batch %d of seed %d (-forms.seed %d)%s\n  $ %s\n machine: %v\n model:   %v", k, i, seed, seed, history(forms[:k], ours), f.String(), m, o)
-			break // what follows met other tables
 		}
-	}
-	t.Logf("seed %d: %d forms, of which %d were refused; %d more are not simulated", seed, tried, refused, skipped)
-	if skipped > tried/5 {
-		t.Errorf("%d of %d forms are not simulated", skipped, tried+skipped)
-	}
+		return b, nil
+	})
 }
 
 // typedForm is a command line, and what the program reads.
@@ -106,13 +92,12 @@ func (a answer) String() string {
 	return fmt.Sprintf("%d %q %q\n%s", a.status, a.out, a.stderr, a.save)
 }
 
-func ask(t testing.TB, lab *Lab, f typedForm) answer {
-	t.Helper()
+func ask(lab *Lab, f typedForm) (answer, error) {
 	r := lab.typed("host", f.argv)
 	if f.stdin != "" {
-		res, err := lab.Apply(t.Context(), "host", op.Tool{Argv: f.argv, Stdin: f.stdin})
+		res, err := lab.Apply(context.Background(), "host", op.Tool{Argv: f.argv, Stdin: f.stdin})
 		if err != nil {
-			t.Fatal(err)
+			return answer{}, err
 		}
 		r = said{res.Output, res.Stderr, res.Status}
 	}
@@ -120,7 +105,7 @@ func ask(t testing.TB, lab *Lab, f typedForm) answer {
 	if a.status == 0 || f.stdin != "" { // of a table before the one that failed, all was done
 		a.save = withoutDates(lab.typed("host", []string{"iptables-save", "-c"}).stdout)
 	}
-	return a
+	return a, nil
 }
 
 func withoutDates(s string) string {
@@ -138,8 +123,7 @@ const endMark = "\x1e"
 
 // askMachine has the machine's programs answer in a namespace of their own, all
 // but the forms that the model does not know.
-func askMachine(t *testing.T, forms []typedForm, ours []answer) []answer {
-	t.Helper()
+func askMachine(forms []typedForm, ours []answer) ([]answer, error) {
 	var script strings.Builder
 	for k, f := range forms {
 		if ours[k].status == 95 {
@@ -153,7 +137,7 @@ func askMachine(t *testing.T, forms []typedForm, ours []answer) []answer {
 	}
 	out, stderr, err := inNetns(script.String())
 	if err != nil {
-		t.Fatalf("the machine's answers: %v %s", err, stderr)
+		return nil, fmt.Errorf("the machine's answers: %w %s", err, stderr)
 	}
 	outs, errs := strings.Split(out, endMark), strings.Split(stderr, endMark)
 	answers := make([]answer, len(forms))
@@ -162,16 +146,16 @@ func askMachine(t *testing.T, forms []typedForm, ours []answer) []answer {
 			continue
 		}
 		if len(outs) < 4 || len(errs) < 2 {
-			t.Fatalf("the machine answered no more at %s: %q", forms[k], stderr)
+			return nil, fmt.Errorf("the machine answered no more at %s: %q", forms[k], stderr)
 		}
 		status, err := strconv.Atoi(outs[1])
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		answers[k] = answer{status: status, out: outs[0], stderr: unsaid.Replace(errs[0]), save: withoutDates(outs[2])}
 		outs, errs = outs[3:], errs[1:]
 	}
-	return answers
+	return answers, nil
 }
 
 // unsaid are sentences that do not depend on the words alone: which of two the
@@ -203,22 +187,34 @@ type gen struct{ *rand.Rand }
 
 // iptablesForms makes n forms, and asks a lab each in turn. Of those that it
 // refuses most are dropped, lest there be little else.
-func iptablesForms(t *testing.T, r *rand.Rand, n int) (forms []typedForm, ours []answer) {
+func iptablesForms(r *rand.Rand, n int) (forms []typedForm, ours []answer, err error) {
 	g := gen{r}
-	lab := newSimMachine(t)
+	lab, err := newSimMachine()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer lab.Close()
 	for _, c := range []string{"-N A", "-t nat -N A", "-N B", "-N DOCKER", "-t nat -N DOCKER", "-t mangle -N A"} {
 		if g.chance(50) {
 			f := typedForm{argv: append([]string{"iptables"}, strings.Fields(c)...)}
-			forms, ours = append(forms, f), append(ours, ask(t, lab, f))
+			a, err := ask(lab, f)
+			if err != nil {
+				return nil, nil, err
+			}
+			forms, ours = append(forms, f), append(ours, a)
 		}
 	}
 	for len(forms) < n {
 		f := g.form(forms)
-		if a := ask(t, lab, f); a.status == 0 || f.stdin != "" || g.chance(25) {
+		a, err := ask(lab, f)
+		if err != nil {
+			return nil, nil, err
+		}
+		if a.status == 0 || f.stdin != "" || g.chance(25) {
 			forms, ours = append(forms, f), append(ours, a)
 		}
 	}
-	return forms, ours
+	return forms, ours, nil
 }
 
 func (g gen) of(s ...string) string      { return s[g.IntN(len(s))] }

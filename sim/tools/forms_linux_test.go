@@ -10,7 +10,9 @@ import (
 	osexec "os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"vethlab/sim/cmdline"
 	"vethlab/sim/op"
@@ -23,9 +25,66 @@ import (
 //
 //	go test ./sim/tools -run Forms -forms.n 50000 -forms.seed 7
 var (
-	formsN    = flag.Int("forms.n", 0, "how many command lines each test of argument forms tries")
-	formsSeed = flag.Uint64("forms.seed", 0, "the seed of the first batch of forms; 0 takes one from the clock")
+	formsN       = flag.Int("forms.n", 0, "how many command lines each test of argument forms tries")
+	formsSeed    = flag.Uint64("forms.seed", 0, "the seed of the first batch of forms; 0 takes one from the clock")
+	formsWorkers = flag.Int("forms.workers", 4, "how many batches of forms are tried at once, each on machines of its own")
+	formsMost    = flag.Int("forms.most", 5, "after how many differences a test of argument forms stops")
 )
+
+// A formsBatch are forms that meet what their predecessors left, tried on a
+// machine of each kind.
+type formsBatch struct {
+	tried, refused, unknown int    // unknown: not simulated, and tried on neither
+	difference              string // "" when both said the same
+}
+
+// inBatches tries forms, batch after batch, until there were enough.
+func inBatches(t *testing.T, try func(seed uint64) (formsBatch, error)) {
+	t.Helper()
+	if *formsN == 0 {
+		t.Skip("the model still differs in some forms; see which with -forms.n 2500")
+	}
+	first := *formsSeed
+	if first == 0 {
+		first = uint64(time.Now().UnixNano() % 1_000_000_000)
+	}
+	var (
+		mu   sync.Mutex
+		sum  formsBatch
+		diff int
+		next = first
+		wg   sync.WaitGroup
+	)
+	// more is the seed of the next batch, if there has to be one.
+	more := func() (seed uint64, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1, sum.tried < *formsN && diff < *formsMost
+	}
+	for range *formsWorkers {
+		wg.Go(func() {
+			for seed, ok := more(); ok; seed, ok = more() {
+				b, err := try(seed)
+				mu.Lock()
+				sum.tried, sum.refused, sum.unknown = sum.tried+b.tried, sum.refused+b.refused, sum.unknown+b.unknown
+				if err != nil {
+					diff++
+					t.Errorf("-forms.seed %d: %v", seed, err)
+				} else if b.difference != "" {
+					diff++
+					t.Errorf("-forms.seed %d\n%s", seed, b.difference)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("-forms.seed %d: %d forms, %d of them refused; %d more are not simulated", first, sum.tried, sum.refused, sum.unknown)
+	if sum.unknown > sum.tried/10 {
+		t.Errorf("%d of %d forms are not simulated: more than a tenth", sum.unknown, sum.tried+sum.unknown)
+	}
+}
 
 // said is what a command line came to.
 type said struct {
@@ -46,16 +105,25 @@ type realMachine struct {
 // is the record separator of ASCII, which no tool prints.
 const realShell = `mount --make-rprivate / ; mount -t tmpfs t /run ; mkdir -p /run/netns ; mount -t sysfs s /sys
 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 ; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+echo 0 0 > /proc/sys/net/ipv4/ping_group_range
 while IFS= read -r line; do eval "$line" </dev/null; printf '\036%d\036' $?; printf '\036' >&2; done`
 
-// newRealMachine starts a machine, or skips the test where there can be none.
-func newRealMachine(t *testing.T, programs ...string) *realMachine {
+// needPrograms skips a test where the machine has not what it takes.
+func needPrograms(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, name := range append([]string{"unshare", "sh"}, programs...) {
 		if _, err := osexec.LookPath(name); err != nil {
 			t.Skipf("this machine has no %s", name)
 		}
 	}
+	m, err := newRealMachine()
+	if err != nil {
+		t.Skipf("no namespaces of one's own can be had here: %v", err)
+	}
+	m.close()
+}
+
+func newRealMachine() (*realMachine, error) {
 	args := []string{"--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"}
 	if os.Getuid() != 0 {
 		args = append(args, "--user", "--map-root-user")
@@ -64,25 +132,25 @@ func newRealMachine(t *testing.T, programs ...string) *realMachine {
 	m.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", "XTABLES_LOCKFILE=/run/xtables.lock"}
 	var err error
 	if m.in, err = m.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	errs, err := m.cmd.StderrPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	m.stdout, m.stderr = bufio.NewReader(out), bufio.NewReader(errs)
 	if err := m.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if s, err := m.try("true"); err != nil || s.status != 0 {
 		m.close()
-		t.Skipf("no namespaces of one's own can be had here: %v %v", s, err)
+		return nil, fmt.Errorf("unshare: %v %v", s, err)
 	}
-	return m
+	return m, nil
 }
 
 func (m *realMachine) close() {
@@ -110,23 +178,17 @@ func (m *realMachine) try(line string) (s said, err error) {
 }
 
 // run runs a command line.
-func (m *realMachine) run(t *testing.T, argv []string) said {
-	t.Helper()
+func (m *realMachine) run(argv []string) (said, error) {
 	s, err := m.try(op.Tool{Argv: argv}.String())
 	if err != nil {
-		t.Fatalf("%q: the machine is gone: %v", argv, err)
+		return s, fmt.Errorf("%q: the machine is gone: %w", argv, err)
 	}
-	return s
+	return s, nil
 }
 
 // newSimMachine is a lab of one machine, host, as bare as a real one.
-func newSimMachine(t testing.TB) *Lab {
-	t.Helper()
-	l, err := Open(context.Background(), op.World{Name: "forms", Nodes: []op.NodeSpec{{Name: "host", Kind: state.Machine}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+func newSimMachine() (*Lab, error) {
+	return Open(context.Background(), op.World{Name: "forms", Nodes: []op.NodeSpec{{Name: "host", Kind: state.Machine}}})
 }
 
 // typed runs a command line in a node as the lab's shell does (lessons/shell.go).
@@ -155,13 +217,4 @@ func indent(prefix, text string) string {
 		return ""
 	}
 	return "      " + prefix + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n      "+prefix) + "\n"
-}
-
-// wanted skips a test of argument forms that nobody asked for: the model does
-// not yet answer every form as the machine's programs do.
-func wanted(t *testing.T) {
-	t.Helper()
-	if *formsN == 0 {
-		t.Skip("the model still differs in some forms; see which with -forms.n 2500")
-	}
 }

@@ -668,7 +668,9 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	var broadcast netip.Addr
 	r := sim.AddrRequest{Mode: mode}
 	family, dev, scoped, anycast, unknown := i.family, "", false, false, ""
+	empty := false // an address without bytes was among them
 	fill := func(p prefix) {
+		empty = empty || p.empty()
 		if family == "" {
 			family = p.family
 		}
@@ -789,7 +791,10 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	if !scoped && mode != sim.Delete && local.given && !local.empty() && local.addr.Is4() && local.addr.As4()[0] == 127 {
 		r.Scope = "host"
 	}
-	l := i.device(dev)
+	index := i.index(dev)
+	if index == 0 {
+		nodev(dev)
+	}
 	if len(lifetime) > 0 {
 		valid, preferred := 1<<32-1, 1<<32-1
 		if n, ok := lifetime["valid_lft"]; ok {
@@ -818,10 +823,10 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	if unknown != "" {
 		notSimulated("ip address %s", unknown)
 	}
-	if local.empty() || peer.empty() || len(r.Label) > 15 {
+	if empty || len(r.Label) > 15 {
 		policyFailed()
 	}
-	r.Dev, r.Broadcast = l.Name, broadcast
+	r.Broadcast = broadcast
 	if local.given && !local.empty() {
 		r.Prefix = netip.PrefixFrom(local.addr, bits)
 	} else if peer.given && !peer.empty() {
@@ -830,7 +835,11 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	} else if mode != sim.Delete {
 		fail(2, "Error: ipv4: Local address is not supplied.")
 	}
-	if peer.given && !peer.empty() {
+	l := i.indexed(index)
+	if l == nil {
+		fail(2, "Error: ipv4: Device not found.")
+	}
+	if r.Dev = l.Name; peer.given && !peer.empty() {
 		r.Peer = peer.addr
 	}
 	// What an operation says is one.
@@ -856,7 +865,7 @@ func (i *iproute) addrFlush() {
 	}
 	f := i.readFilter("addr")
 	for round := 0; round < 10; round++ {
-		var found []op.AddrDel
+		var found []sim.AddrRequest
 		for k := range i.state().Links {
 			l := &i.state().Links[k]
 			if f.dev != "" && l.Name != f.dev {
@@ -864,16 +873,17 @@ func (i *iproute) addrFlush() {
 			}
 			for _, a := range l.Addrs {
 				if f.addr(l, a) {
-					found = append(found, op.AddrDel{Dev: l.Name, Prefix: a.Prefix})
+					found = append(found, sim.AddrRequest{Mode: sim.Delete, Dev: l.Name, Prefix: a.Prefix, Peer: a.Peer, Label: a.Label})
 				}
 			}
 		}
 		if len(found) == 0 {
 			return
 		}
-		for _, o := range found {
-			if r := i.apply(i.node, o); r.Failure != nil && r.Failure.Errno != 99 { // EADDRNOTAVAIL: went with its primary
-				i.answer(o, r.Failure)
+		for _, r := range found {
+			f := i.ask(i.node, func(k *sim.Netns) *op.Failure { return k.AddrChange(r) })
+			if f != nil && f.Errno != 99 { // EADDRNOTAVAIL: went with its primary
+				i.answer(op.AddrDel{}, f)
 			}
 		}
 		if want, ok := f.flags["secondary"]; ok && !want {

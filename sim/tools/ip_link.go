@@ -321,6 +321,9 @@ func (i *iproute) linkAdd(verb string) {
 		after = i.parseVXLAN(&o)
 	default:
 		i.otherKind("add", a)
+		if len(a.name) > 15 {
+			policyFailed()
+		}
 		if i.state().Link(a.name) != nil && verb == "add" {
 			fail(2, "RTNETLINK answers: File exists")
 		}
@@ -429,6 +432,8 @@ func (i *iproute) linkAdd(verb string) {
 func (i *iproute) checkMAC(b []byte, kind string) {
 	switch {
 	case b == nil:
+	case len(b) != 6 && kind == "vxlan":
+		i.answer(op.RouteAdd{}, &op.Failure{Errno: einval, Message: "Provided link layer address is not Ethernet"})
 	case len(b) != 6:
 		i.answer(op.RouteAdd{}, &op.Failure{Errno: einval})
 	case b[0]&1 == 1 || macOf(b) == "00:00:00:00:00:00":
@@ -533,7 +538,7 @@ func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 		}
 		seen[key] = true
 	}
-	unknown := ""
+	unknown, empty := "", false
 	multicast := func(a netip.Addr) bool { return a.IsMulticast() }
 	family := func(other netip.Addr) string {
 		if other.IsValid() {
@@ -565,19 +570,21 @@ func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 			v := i.next()
 			once("group", v)
 			a := addr(v, family(o.Local))
-			if a.any || a.addr.IsUnspecified() || multicast(a.addr) {
+			if a.any && a.family == "" || multicast(a.addr) {
 				invarg("invalid remote address", v)
 			}
 			ipv6(a.family)
+			empty = empty || a.empty()
 			o.Remote = a.addr
 		case matches(word, "local"):
 			v := i.next()
 			once("local", v)
 			a := addr(v, family(o.Remote))
-			if a.any || a.addr.IsUnspecified() || multicast(a.addr) {
+			if a.any && a.family == "" || multicast(a.addr) {
 				invarg("invalid local address", v)
 			}
 			ipv6(a.family)
+			empty = empty || a.empty()
 			o.Local = a.addr
 		case matches(word, "dev"):
 			v := i.next()
@@ -633,6 +640,9 @@ func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 	if !seen["dstport"] {
 		i.warn("%s", vxlanNoPort)
 	}
+	if empty {
+		policyFailed()
+	}
 	if unknown != "" {
 		notSimulated("ip link … type vxlan %s", unknown)
 	}
@@ -685,6 +695,9 @@ func (i *iproute) linkSet() {
 	if a.mtu != nil {
 		if o.MTU = *a.mtu; o.MTU <= 0 {
 			n := *a.mtu
+			if first := (op.LinkSet{Name: l.Name, MAC: o.MAC}); first.MAC != "" && o.Netns == "" {
+				i.do(i.node, first)
+			}
 			i.request(func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: l.Name, MTU: &n}) })
 			o.MTU = 0
 		}

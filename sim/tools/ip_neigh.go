@@ -220,8 +220,6 @@ func (i *iproute) neighList(flush bool) {
 		}
 		if l := i.indexed(n); l != nil {
 			dev = l.Name
-		} else {
-			fail(1, "RTNETLINK answers: No such device\nDump terminated")
 		}
 	}
 	chosen := slices.DeleteFunc(slices.Clone(i.state().Neighs), func(n state.Neigh) bool {

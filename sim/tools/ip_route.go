@@ -183,7 +183,11 @@ words:
 		if i.index(dev) == 0 {
 			nodev(dev)
 		}
-		r.Dev = i.device(dev).Name
+		if l := i.indexed(i.index(dev)); l != nil {
+			r.Dev = l.Name
+		} else {
+			r.NoDev = true
+		}
 	}
 	if nexthop {
 		i.nexthops(family)
@@ -423,6 +427,9 @@ func (i *iproute) routeList(flush bool) {
 		if l := i.indexed(n); l != nil {
 			f.oif = l.Name
 		} else {
+			if !flush {
+				i.begin()
+			}
 			fail(2, "RTNETLINK answers: No such device\nDump terminated")
 		}
 	}
@@ -440,6 +447,9 @@ func (i *iproute) routeList(flush bool) {
 	rows := i.routes(f.table)
 	if f.table != 0 && f.table != tableMain && f.table != tableLocal && len(rows) == 0 && !slices.ContainsFunc(i.state().Routes, func(r state.Route) bool { return r.Table == f.table }) {
 		if i.noTable(f.table) {
+			if !flush {
+				i.begin()
+			}
 			fail(2, "Error: ipv4: FIB table does not exist.\n%s terminated", orElse(flush, "Flush", "Dump"))
 		}
 	}

@@ -167,9 +167,9 @@ func maskBits(a netip.Addr) int {
 // netip is the prefix in the standard library's form, not masked.
 func (p prefix) netip() netip.Prefix { return netip.PrefixFrom(p.addr, p.bits) }
 
-// empty reports an address without bytes: "any" and "all", which the kernel
-// refuses where it wants one.
-func (p prefix) empty() bool { return p.any && !p.plen }
+// empty reports an address without bytes: "any" and "all", and "default" where
+// no family is known yet. The kernel refuses it where it wants one.
+func (p prefix) empty() bool { return p.any && (!p.plen || p.family == "") }
 
 // contains reports whether a falls into p: inet_addr_match over p's length.
 func (p prefix) contains(a netip.Addr) bool {

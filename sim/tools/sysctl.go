@@ -201,7 +201,6 @@ func (s *sysctl) print(key, value string) {
 // missing says that there is no such setting.
 func (s *sysctl) missing(path string) {
 	if s.ignore {
-		s.status--
 		return
 	}
 	why := "No such file or directory"
@@ -229,8 +228,9 @@ func (s *sysctl) read(name string) {
 	}
 	below := slices.DeleteFunc(s.settings(), func(k string) bool { return !strings.HasPrefix(k, key+".") })
 	if len(below) == 0 {
-		s.missing(sysctlPath(name))
-		s.status++
+		if s.missing(sysctlPath(name)); !s.ignore {
+			s.status++
+		}
 		return
 	}
 	for _, k := range below {
@@ -240,6 +240,10 @@ func (s *sysctl) read(name string) {
 
 // assign sets what KEY=VALUE says (parse_setting_line, WriteSetting).
 func (s *sysctl) assign(text, where string) {
+	if len(strings.TrimSpace(text)) < 2 { // not worth a word
+		s.status = 1
+		return
+	}
 	key, value, ok := strings.Cut(text, "=")
 	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 	name := key
@@ -268,8 +272,9 @@ func (s *sysctl) assign(text, where string) {
 			s.warn(`sysctl: setting key "%s": Invalid argument`, name)
 			return
 		}
-		s.missing(sysctlPath(strings.TrimPrefix(key, "-")))
-		s.status = 1
+		if s.missing(sysctlPath(strings.TrimPrefix(key, "-"))); !s.ignore {
+			s.status = 1
+		}
 		return
 	}
 	if !s.dry {

@@ -143,7 +143,7 @@ func init() {
 		"ps", "pgrep", "kill", "top", "free", "uptime", "w", "watch", "vmstat", "bash", "sh", "dash", "python3", "perl", "awk", "mawk", "sed", "grep",
 		"egrep", "fgrep", "find", "xargs", "sort", "uniq", "wc", "head", "tail", "cut", "tr", "tee", "od", "diff", "cmp", "date", "uname",
 		"whoami", "mount", "umount", "dmesg", "df", "du", "mkdir", "rmdir", "rm", "mv", "cp", "ln", "touch", "chmod", "chown", "dd", "seq",
-		"stat", "install", "mktemp", "basename", "dirname", "getent", "timeout", "nohup", "nice", "printenv", "tty", "stty", "sync"} {
+		"stat", "install", "link", "unlink", "mktemp", "basename", "dirname", "getent", "timeout", "nohup", "nice", "printenv", "tty", "stty", "sync"} {
 		unmodelled[name] = true
 	}
 }
