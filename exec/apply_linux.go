@@ -35,6 +35,9 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 	}
 	n := in.node(name)
 	if n == nil {
+		n = in.nodeAt(name)
+	}
+	if n == nil {
 		return failed(&op.Failure{What: op.NoNetns, Name: name, Errno: int(unix.ENOENT)}), nil
 	}
 	if t, ok := o.(op.Tool); ok && t.Background {
@@ -152,6 +155,10 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 		case <-ctx.Done():
 		}
 		return op.Result{}, nil
+	case op.Spawn:
+		return in.spawn(n, o)
+	case op.FileWrite:
+		return result(in.fileWrite(n, o))
 	case op.Tool:
 		defer n.rulesChanged()
 		return in.run(ctx, n, o.Argv, o.Stdin)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -32,6 +31,7 @@ func Init() {
 	sandbox.Register(roleTool, runTool)
 	sandbox.Register(roleHTTP, runHTTP)
 	sandbox.Register(roleDNS, runDNS)
+	sandbox.Register(roleSpawn, runSpawn)
 	sandbox.Main()
 }
 
@@ -488,11 +488,15 @@ func (in *inside) rescan() {
 			continue
 		}
 		for _, e := range entries {
+			if e.Type()&os.ModeSymlink != 0 {
+				continue // it names a process's namespace, and pins nothing
+			}
 			if ino, err := inodeOf(netnsDir(m.name) + "/" + e.Name()); err == nil {
 				names = append(names, found{m.name, e.Name(), ino})
 			}
 		}
 	}
+	ks := keepers()
 	for _, n := range in.all() {
 		if n.kind != state.Container {
 			continue
@@ -509,8 +513,14 @@ func (in *inside) rescan() {
 		if was {
 			in.touch(n)
 		}
-		if !inUse(n.inode) {
+		k := slices.IndexFunc(ks, func(k keeper) bool { return k.inode == n.inode })
+		if k < 0 {
 			in.remove(n)
+			continue
+		}
+		if n.keeper != ks[k].pid {
+			n.keeper = ks[k].pid
+			in.touch(n)
 		}
 	}
 	for _, f := range names {
@@ -527,11 +537,7 @@ func (in *inside) rescan() {
 			ns.Close() // a file that a half-done `ip netns add` left
 			continue
 		}
-		name := f.name
-		for in.node(name) != nil { // two machines, or a nameless predecessor, have it already
-			name += "'"
-		}
-		n, err := in.openNode(name, state.Container, f.machine, ns)
+		n, err := in.openNode(in.freeName(f.name), state.Container, f.machine, ns)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err) // tried again at the next look
 			continue
@@ -541,6 +547,7 @@ func (in *inside) rescan() {
 		in.mu.Unlock()
 		in.touch(n)
 	}
+	in.adopt(ks)
 }
 
 func (in *inside) owns(inode uint64) bool {
@@ -577,20 +584,4 @@ func (in *inside) remove(n *node) {
 	for _, m := range in.all() {
 		in.touch(m)
 	}
-}
-
-// inUse reports whether a process is in the network namespace.
-func inUse(inode uint64) bool {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return true
-	}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil && pid > 1 {
-			if ino, err := inodeOf("/proc/" + e.Name() + "/ns/net"); err == nil && ino == inode {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -154,6 +154,7 @@ func addListener(ls []state.Listener, l state.Listener, argv []string) []state.L
 	if len(argv) > 0 {
 		l.Process = argv[0]
 	}
+	l.To = proxied(argv)
 	var served []string
 	for _, a := range argv {
 		// --address=/NAME/ADDRESS, as op.DNSServe writes it

@@ -29,6 +29,11 @@ type node struct {
 	ns      *os.File
 	inode   uint64
 	mounted bool
+	// keeper is the process that keeps the namespace, when no name pins it;
+	// hostname and files are what it sees (op.Spawn).
+	keeper   int
+	hostname string
+	files    map[string]string
 
 	handle *netlink.Handle
 	packet *capture.Socket    // nil in a switch

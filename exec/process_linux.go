@@ -2,7 +2,9 @@ package exec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -50,7 +52,14 @@ func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string)
 		return failed(&op.Failure{What: op.NoTool, Name: argv[0]}), nil
 	}
 	cmd := sandbox.Self(roleTool, argv...)
-	cmd.Env = append(cmd.Env, machineVar+"="+n.machine, nodeVar+"="+n.name)
+	cmd.Env = append(cmd.Env, machineVar+"="+n.machine, nodeVar+"="+cmp.Or(n.hostname, n.name))
+	if len(n.files) > 0 {
+		files, err := json.Marshal(n.files)
+		if err != nil {
+			return op.Result{}, err
+		}
+		cmd.Env = append(cmd.Env, filesVar+"="+string(files))
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Setpgid: true}
 	return in.finish(ctx, n, cmd, stdin)
 }
@@ -108,6 +117,13 @@ func runTool() {
 	os.Unsetenv(machineVar)
 	os.Unsetenv(nodeVar)
 	err := sandbox.EnterMachine(machine, node)
+	if text := os.Getenv(filesVar); err == nil && text != "" {
+		var files map[string]string
+		if err = json.Unmarshal([]byte(text), &files); err == nil {
+			err = bindFiles(files)
+		}
+	}
+	os.Unsetenv(filesVar)
 	if err == nil {
 		err = sandbox.LimitTool()
 	}

@@ -31,6 +31,9 @@ func (in *inside) snapshot(all bool) *state.Snapshot {
 		st.Netns, st.Conns = n.inode, n.connections()
 		in.mu.Lock()
 		st.Mounted = n.mounted
+		if !n.mounted {
+			st.Keeper = n.keeper
+		}
 		in.mu.Unlock()
 		s.Nodes = append(s.Nodes, st)
 	}

@@ -38,8 +38,11 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 	j := &job{text: quoteArgs(args), done: make(chan struct{})}
 	cmd, _ := cmdline.Parse(args)
 	switch cmd.Op.(type) {
-	case op.HTTPServe, op.DNSServe:
+	case op.HTTPServe, op.DNSServe, op.Spawn:
 		j.serves = cmd.Tool
+		if s, ok := cmd.Op.(op.Spawn); ok {
+			j.serves = s.Argv[0]
+		}
 		n.number(j)
 		close(j.done)
 		err := n.command(ctx, hc, args)

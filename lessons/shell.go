@@ -125,7 +125,8 @@ type nodeShell struct {
 	mu     sync.Mutex // held while a line runs
 	runner *interp.Runner
 
-	current atomic.Pointer[line] // where the runner's own words go
+	current atomic.Pointer[line]   // where the runner's own words go
+	last    atomic.Pointer[string] // $!
 
 	jobsMu sync.Mutex
 	jobs   []*job
@@ -277,9 +278,17 @@ var environment = []string{
 
 // homes answers for ~NAME in place of this machine's /etc/passwd, with what
 // NAME was written as: the node has no users but root.
-type homes struct{ expand.Environ }
+//
+// And for $!, the process that was started last in the background.
+type homes struct {
+	expand.Environ
+	last *atomic.Pointer[string]
+}
 
 func (h homes) Get(name string) expand.Variable {
+	if pid := h.last.Load(); name == "!" && pid != nil {
+		return expand.Variable{Set: true, Kind: expand.String, Str: *pid}
+	}
 	if user, ok := strings.CutPrefix(name, "HOME "); ok {
 		if user == "root" {
 			return expand.Variable{Set: true, Kind: expand.String, Str: home}
@@ -301,7 +310,7 @@ func (n *nodeShell) newRunner() (*interp.Runner, error) {
 		}
 	})
 	r, err := interp.New(
-		interp.Env(homes{expand.ListEnviron(environment...)}),
+		interp.Env(homes{expand.ListEnviron(environment...), &n.last}),
 		interp.Dir("/"),
 		interp.StdIO(nil, stdout, stderr),
 		interp.CallHandler(n.call),
@@ -468,12 +477,25 @@ func (n *nodeShell) command(ctx context.Context, hc interp.HandlerContext, args 
 	if lim := l.hold(len(res.Output) + len(res.Stderr) + 4096*len(res.Traces)); err == nil {
 		err = lim
 	}
+	if pid, ok := spawned(res, args); ok {
+		n.last.Store(&pid)
+		res.Output = ""
+	}
 	io.WriteString(hc.Stdout, res.Output)
 	io.WriteString(hc.Stderr, res.Stderr)
 	if err != nil {
 		return err
 	}
 	return exitStatus(res.Status)
+}
+
+// spawned returns the number of the process that a command has left behind.
+func spawned(res op.Result, args []string) (pid string, ok bool) {
+	cmd, _ := cmdline.Parse(args)
+	if _, ok := cmd.Op.(op.Spawn); !ok || res.Status != 0 {
+		return "", false
+	}
+	return strings.TrimSpace(res.Output), true
 }
 
 func exitStatus(status int) error {

@@ -36,7 +36,11 @@ type Netns struct {
 	ct       conntrack
 	socks    sockets
 	procs    []*Process
-	resolver Resolver
+	hostname string            // what its programs see (op.Spawn)
+	files    map[string]string // so, too
+
+	netnsLinks map[string]string // symbolic links in a machine's /run/netns: name → /proc/PID/ns/net
+	resolver   Resolver
 
 	ipID uint16 // of the packet sent last
 }
@@ -76,7 +80,7 @@ func (n *Netns) init() {
 // NetnsAdd makes a namespace that a file of the machine's /run/netns pins:
 // `ip netns add` (netns_add, iproute2's ip/ipnetns.c).
 func (n *Netns) NetnsAdd(name string) *op.Failure {
-	if n.pinned(name) != nil {
+	if _, ok := n.NetnsLinks()[name]; ok || n.pinned(name) != nil {
 		return &op.Failure{What: op.NetnsUsed, Name: name, Errno: eexist}
 	}
 	node := name
@@ -90,6 +94,10 @@ func (n *Netns) NetnsAdd(name string) *op.Failure {
 // NetnsDel takes the name away. The namespace lives on while a process uses it.
 func (n *Netns) NetnsDel(name string) *op.Failure {
 	m := n.pinned(name)
+	if _, ok := n.NetnsLinks()[name]; ok && m == nil {
+		n.LinkNetns(name, "")
+		return nil
+	}
 	if m == nil {
 		return &op.Failure{What: op.NoNetns, Name: name, Errno: enoent}
 	}
@@ -146,6 +154,11 @@ func (n *Netns) netnsNamed(name string) (*Netns, *op.Failure) {
 	}
 	if m := n.pinned(name); m != nil {
 		return m, nil
+	}
+	if to, ok := n.NetnsLinks()[name]; ok {
+		if m, _ := n.w.ofProcess(to); m != nil {
+			return m, nil
+		}
 	}
 	if pid, err := strconv.Atoi(name); err == nil {
 		for _, m := range n.w.nodes {

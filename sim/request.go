@@ -26,7 +26,7 @@ func (w *World) Request(ctx context.Context, node string, fn func(*Netns) *op.Fa
 	if err := ctx.Err(); err != nil {
 		return op.Result{}, err
 	}
-	n := w.byName[node]
+	n := w.Named(node)
 	if n == nil {
 		return refused(&op.Failure{What: op.NoNetns, Name: node, Errno: enoent}), nil
 	}

@@ -266,6 +266,13 @@ func (n *Netns) restore(s *state.Node) error {
 			return l.Process == "" && l.Proto == t.Proto && l.Addr == t.Addr && l.Port == t.Port
 		})
 	}))
+	if s.Keeper != 0 {
+		if len(n.procs) == 0 {
+			n.Start("sleep", "infinity")
+		}
+		n.procs[0].PID = s.Keeper
+		n.w.pid = max(n.w.pid, s.Keeper)
+	}
 	return nil
 }
 
@@ -341,6 +348,7 @@ func (n *Netns) restoreRoute(s state.Route) error {
 	switch {
 	case scope == scopeHost:
 		r.nhScope = scopeNowhere
+	case r.gateway != 0 && n.local(r.gateway):
 	case r.gateway != 0:
 		r.nhScope = scopeLink
 	}

@@ -21,6 +21,9 @@ func (n *Netns) snapshot() state.Node {
 		Links: []state.Link{}, Routes: []state.Route{}}
 	if n.kind == state.Container {
 		s.Machine = n.machine
+		if n.pin == "" && len(n.procs) > 0 {
+			s.Keeper = n.procs[0].PID
+		}
 	}
 	for _, l := range n.links {
 		s.Links = append(s.Links, l.snapshot())

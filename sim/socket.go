@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -62,6 +63,7 @@ type Socket struct {
 	accept []*Socket
 	limit  int // of accept: listen(2)'s backlog
 	dns    *dnsServer
+	to     string // of a docker-proxy: where it passes on to
 	closed bool
 }
 
@@ -307,6 +309,11 @@ func (n *Netns) restoreListeners(ls []state.Listener) {
 			n.startHTTP(ip, l.Port, "python3", "-m", "http.server", strconv.Itoa(int(l.Port)))
 		case l.Process == "dnsmasq" && l.Proto == "udp":
 			n.startDNS(ip, l.Port, servedNames(l.Names), "dnsmasq")
+		case l.Process == "docker-proxy" && l.To != "":
+			if to, err := netip.ParseAddrPort(l.To); err == nil {
+				n.startProxy([]string{"docker-proxy", "-proto", l.Proto, "-host-ip", l.Addr.String(), "-host-port", strconv.Itoa(int(l.Port)),
+					"-container-ip", to.Addr().String(), "-container-port", strconv.Itoa(int(to.Port()))})
+			}
 		default:
 			n.startSink(l, ip)
 		}
@@ -345,7 +352,7 @@ func (n *Netns) snapListeners() []state.Listener {
 		if s.proc != nil {
 			l.Process = s.proc.Name
 		}
-		l.Names = s.served()
+		l.Names, l.To = s.served(), s.to
 		ls = append(ls, l)
 	}
 	for _, s := range n.socks.listen {

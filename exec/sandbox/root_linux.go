@@ -26,10 +26,25 @@ var ownFiles = map[string]string{
 	"group":         "root:x:0:\ntcpdump:x:0:\nnogroup:x:65534:\n",
 	"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\nservices: files\n",
 	"host.conf":     "multi on\n",
+	"hosts":         "127.0.0.1\tlocalhost\n",
 }
 
 // MachineRun is the directory that is /run to the programs of a machine.
 func MachineRun(machine string) string { return "/machines/" + machine + "/run" }
+
+// ownDirs are the directories that each machine has for itself, beside /run.
+var ownDirs = []string{"/etc/docker", "/var/lib/docker"}
+
+// MachineFile is where a file that a machine's programs see is, in the
+// sandbox's own view: a directory and the path within.
+func MachineFile(machine, name string) (dir, rest string) {
+	for _, own := range append([]string{"/run"}, ownDirs...) {
+		if rest, ok := strings.CutPrefix(name, own+"/"); ok {
+			return "/machines/" + machine + own, rest
+		}
+	}
+	return "/", strings.TrimPrefix(name, "/")
+}
 
 // makeRoot builds the sandbox's root directory and moves into it. It is called
 // once, by the sandbox's init. iptables chooses its form, "nft" or "legacy", where
@@ -40,7 +55,7 @@ func MachineRun(machine string) string { return "/machines/" + machine + "/run" 
 //	/proc    of the new pid namespace
 //	/dev     null zero full random urandom tty, pts
 //	/run /tmp /root /var   tmpfs, empty
-//	/machines/NAME/run     what is /run to machine NAME
+//	/machines/NAME/run     what is /run to machine NAME; so are ownDirs
 func makeRoot(iptables string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -261,6 +276,13 @@ func MakeMachine(name string) error {
 	if err := unix.Mount("", run, "", unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share %s: %w", run, err)
 	}
+	for _, dir := range ownDirs {
+		for _, d := range []string{dir, "/machines/" + name + dir} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				return err
+			}
+		}
+	}
 	netns := run + "/netns"
 	if err := os.Mkdir(netns, 0o755); err != nil {
 		return err
@@ -277,6 +299,11 @@ func MakeMachine(name string) error {
 func EnterMachine(machine, hostname string) error {
 	if err := unix.Mount(MachineRun(machine), "/run", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("enter %s: /run: %w", machine, err)
+	}
+	for _, dir := range ownDirs {
+		if err := unix.Mount("/machines/"+machine+dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("enter %s: %s: %w", machine, dir, err)
+		}
 	}
 	if err := mountSys("/sys"); err != nil {
 		return fmt.Errorf("enter %s: /sys: %w", machine, err)

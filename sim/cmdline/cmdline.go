@@ -81,6 +81,10 @@ func init() { // not a literal: parsers of wrappers (ip netns exec) call Parse
 		"sleep":    parseSleep,
 		"nsenter":  parseNsenter,
 		"sudo":     parseSudo,
+		"env":      parseEnv,
+		"unshare":  parseUnshare,
+
+		"docker-proxy": parseProxy,
 	}
 }
 
@@ -132,29 +136,85 @@ func (c *Command) inner(node, enter string, argv []string) (op.Op, error) {
 	return in.Op, err
 }
 
-// nsenter --net=/run/netns/NAME CMD…  (util-linux, nsenter(1))
+// nsenter --net=/run/netns/NAME CMD…, nsenter -t PID -n [-m -u] CMD…
+// (util-linux, nsenter(1)). A process's namespace is the node /proc/PID/ns/net.
 func parseNsenter(c *Command, args []string) (op.Op, error) {
-	if len(args) < 2 {
+	file, pid := "", ""
+	net, mount := false, false
+	rest := args
+	for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
+		a := rest[0]
+		rest = rest[1:]
+		if a == "--" {
+			break
+		}
+		if v, ok := strings.CutPrefix(a, "--net="); ok {
+			file = v
+			continue
+		}
+		if v, ok := strings.CutPrefix(a, "-n"); ok && strings.HasPrefix(v, "/") {
+			file = v
+			continue
+		}
+		if v, ok := strings.CutPrefix(a, "--target="); ok {
+			pid = v
+			continue
+		}
+		switch a {
+		case "-t", "--target":
+			if len(rest) == 0 {
+				return nil, nil
+			}
+			pid, rest = rest[0], rest[1:]
+		case "--net":
+			net = true
+		case "--mount":
+			mount = true
+		case "--uts":
+		default:
+			letters := strings.TrimPrefix(a, "-")
+			if v, ok := strings.CutPrefix(letters, "t"); ok && isPid(v) {
+				pid = v
+				continue
+			}
+			if letters == "" || strings.Trim(letters, "num") != "" {
+				return nil, nil
+			}
+			net = net || strings.Contains(letters, "n")
+			mount = mount || strings.Contains(letters, "m")
+		}
+	}
+	if len(rest) == 0 || (file == "") == !net {
 		return nil, nil
 	}
-	file, ok := strings.CutPrefix(args[0], "--net=")
-	if !ok {
-		file, ok = strings.CutPrefix(args[0], "-n")
+	if file == "" {
+		if !isPid(pid) {
+			return nil, nil
+		}
+		node := "/proc/" + pid + "/ns/net"
+		o, err := c.inner(node, "nsenter "+node, rest)
+		if _, tool := o.(op.Tool); tool && !mount {
+			return nil, nil // it sees the files of where it was typed
+		}
+		return o, err
+	}
+	if p, ok := strings.CutPrefix(file, "/proc/"); ok && pid == "" {
+		if p, ok = strings.CutSuffix(p, "/ns/net"); ok && isPid(p) {
+			o, err := c.inner(file, "nsenter "+file, rest)
+			if _, tool := o.(op.Tool); tool {
+				return nil, nil
+			}
+			return o, err
+		}
 	}
 	dir, name := path.Split(file)
-	if !ok || dir != "/run/netns/" && dir != "/var/run/netns/" || name == "" {
+	if pid != "" || mount || dir != "/run/netns/" && dir != "/var/run/netns/" || name == "" {
 		return nil, nil
 	}
-	rest := args[1:]
-	if rest[0] == "--" {
-		rest = rest[1:]
-	}
-	if len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
-		return nil, nil
-	}
-	o, err := c.inner(name, "nsenter "+file, rest)
-	return o, err
+	return c.inner(name, "nsenter "+file, rest)
 }
+
+func isPid(s string) bool { return s != "" && len(s) < 10 && strings.Trim(s, "0123456789") == "" }
 
 // sudo CMD…: in a lab everybody is root already.
 func parseSudo(c *Command, args []string) (op.Op, error) {

@@ -33,8 +33,11 @@ type Node struct {
 	Machine string `json:"machine,omitempty"` // for a container: the machine it lives in
 	// Mounted says that /run/netns/NAME still pins the namespace. A namespace
 	// whose name was deleted lives on while a process uses it.
-	Mounted bool   `json:"mounted"`
-	Netns   uint64 `json:"netns,omitempty"` // inode of the namespace, as in `ls -L -i`
+	Mounted bool `json:"mounted"`
+	// Keeper is the oldest process in the namespace, where /run/netns does not pin
+	// it: with that process's end it is gone.
+	Keeper int    `json:"keeper,omitempty"`
+	Netns  uint64 `json:"netns,omitempty"` // inode of the namespace, as in `ls -L -i`
 
 	Links     []Link            `json:"links"`
 	Routes    []Route           `json:"routes"` // tables main and above; the local table is derived from the addresses
@@ -156,7 +159,8 @@ type Route struct {
 	Metric int          `json:"metric,omitempty"`
 	Onlink bool         `json:"onlink,omitempty"`
 	TOS    int          `json:"tos,omitempty"`
-	// Down: the kernel keeps the route but does not use it (linkdown, dead).
+	// Down: the route's link has no carrier (linkdown). It is used all the same,
+	// unless ignore_routes_with_linkdown is 1.
 	Down bool `json:"down,omitempty"`
 }
 
@@ -266,6 +270,8 @@ type Listener struct {
 	// Names are those a name server answers for, where its command line tells:
 	// NAME=ADDRESS, with commas between.
 	Names string `json:"names,omitempty"`
+	// To is where a docker-proxy passes things on to: ADDRESS:PORT.
+	To string `json:"to,omitempty"`
 }
 
 // Node returns the node of that name, or nil.
@@ -318,22 +324,6 @@ func (n *Node) LocalAddr(ip netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// Lookup finds the route that table main has for ip: longest prefix first, then
-// lowest metric, as fib_table_lookup (net/ipv4/fib_trie.c) does.
-func (n *Node) Lookup(ip netip.Addr) *Route {
-	var best *Route
-	for i := range n.Routes {
-		r := &n.Routes[i]
-		if r.Table != 254 || r.Down || !r.Dst.Contains(ip) {
-			continue
-		}
-		if best == nil || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric {
-			best = r
-		}
-	}
-	return best
 }
 
 // String writes the route as `ip route` would.

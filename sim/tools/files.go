@@ -21,7 +21,7 @@ type files map[string]map[string]string
 
 func init() {
 	for name, p := range map[string]program{"cat": cat, "tee": tee, "dd": dd, "ls": ls, "readlink": readlink, "stat": stat, "test": test, "[": test,
-		"find": find, "which": which, "rm": rm, "touch": touch, "echo": echo, "pwd": pwd, "hostname": hostname, "true": done0, "false": done1,
+		"find": find, "ln": ln, "mkdir": mkdir, "which": which, "rm": rm, "touch": touch, "echo": echo, "pwd": pwd, "hostname": hostname, "true": done0, "false": done1,
 		"env": env, "sudo": sudo, "id": id, "whoami": whoami} {
 		programs[name] = p
 		delete(unmodelled, name)
@@ -29,10 +29,23 @@ func init() {
 }
 
 // directories that every machine has, and that show only what is known here.
-var directories = []string{"/", "/etc", "/home", "/proc", "/proc/sys", "/root", "/run", "/run/netns", "/sys", "/tmp", "/usr", "/var"}
+var directories = []string{"/", "/etc", "/etc/docker", "/var/lib", "/var/lib/docker", "/home", "/proc", "/proc/sys", "/root", "/run", "/run/netns", "/sys", "/tmp", "/usr", "/var"}
 
 // fullPath is the file a word means: relative to /root, where a shell begins.
-func (c *call) fullPath(name string) string {
+// A node that a process keeps may have other files of the machine in places.
+func (c *call) fullPath(name string) (full string) {
+	defer func() {
+		if c.outside {
+			return
+		}
+		c.locked(func() {
+			if n := c.lab.world.Node(c.node); n != nil {
+				if at, ok := n.Files()[full]; ok {
+					full = at
+				}
+			}
+		})
+	}()
 	if !path.IsAbs(name) {
 		name = path.Join("/root", name)
 	}
@@ -51,7 +64,7 @@ func (c *call) written() (m map[string]string) {
 			c.lab.files = files{}
 		}
 		if c.lab.files[machine] == nil {
-			c.lab.files[machine] = map[string]string{}
+			c.lab.files[machine] = map[string]string{"/etc/hosts": "127.0.0.1\tlocalhost\n"} // as exec/sandbox has it
 		}
 		m = c.lab.files[machine]
 	})
@@ -65,6 +78,8 @@ type file struct {
 	inode uint64
 	kind  byte   // as ls shows it: -, d, l
 	link  string // of a symbolic link
+
+	dangling bool // the link leads nowhere
 }
 
 func (c *call) at(name string) (f file, ok bool) {
@@ -72,7 +87,19 @@ func (c *call) at(name string) (f file, ok bool) {
 	if text, ok := c.written()[full]; ok {
 		return file{text: text, kind: '-'}, true
 	}
+	if _, ok := c.written()[full+"/"]; ok {
+		return file{kind: 'd', dir: true}, true
+	}
 	if ns, ok := strings.CutPrefix(full, "/run/netns/"); ok {
+		if to, ok := c.netnsLinks()[ns]; ok {
+			f := file{kind: 'l', link: to, dangling: true}
+			if pid, ok := strings.CutPrefix(to, "/proc/"); ok {
+				if node := c.nodeOfPid(strings.TrimSuffix(pid, "/ns/net")); node != nil {
+					f.inode, f.dangling = node.Netns, false
+				}
+			}
+			return f, true
+		}
 		for _, n := range c.mounted() {
 			if n.Name == ns {
 				return file{kind: '-', inode: n.Netns}, true
@@ -135,7 +162,7 @@ func (c *call) nodeOfPid(pid string) *state.Node {
 // readFile reads a file's text.
 func (c *call) readFile(name string) (string, bool) {
 	f, ok := c.at(name)
-	return f.text, ok && !f.dir
+	return f.text, ok && !f.dir && !f.dangling
 }
 
 // writeFile writes a file, or a setting; it says what was refused.
@@ -159,7 +186,7 @@ func (c *call) writeFile(name, text string, add bool) string {
 	if slices.Contains(directories, full) {
 		return "Is a directory"
 	}
-	if dir := path.Dir(full); !slices.Contains(directories, dir) {
+	if dir := path.Dir(full); !slices.Contains(directories, dir) && !c.made(dir) {
 		return "No such file or directory"
 	}
 	if strings.HasPrefix(full, "/proc") || strings.HasPrefix(full, "/sys") || strings.HasPrefix(full, "/run/netns") {
@@ -223,7 +250,7 @@ func cat(c *call) op.Result {
 		}
 		f, ok := c.at(a)
 		switch {
-		case !ok:
+		case !ok || f.dangling:
 			c.warn("cat: %s: No such file or directory", a)
 			status = 1
 		case f.dir:
@@ -291,6 +318,9 @@ func (c *call) entries(name string) (names []string) {
 	if full == "/run/netns" {
 		for _, n := range c.mounted() {
 			names = append(names, n.Name)
+		}
+		for name := range c.netnsLinks() {
+			names = append(names, name)
 		}
 	}
 	if strings.HasPrefix(full, "/proc/sys") {
@@ -363,6 +393,9 @@ func (c *call) entry(name string, f file, options string) {
 			mode, size = "drwxr-xr-x", 0
 		case f.kind == 'l':
 			mode = "lrwxrwxrwx"
+			if !strings.HasPrefix(f.link, "net:[") {
+				size = len(f.link)
+			}
 			name += " -> " + f.link
 		case f.inode != 0:
 			mode, owner = "-r--r--r--", "nobody nogroup"
@@ -418,6 +451,9 @@ func test(c *call) op.Result {
 		notSimulated("test")
 	}
 	f, ok := c.at(args[1])
+	if letter := args[0][1]; letter != 'L' && letter != 'h' {
+		ok = ok && !f.dangling
+	}
 	switch args[0][1] {
 	case 'e', 'r', 'w':
 	case 'f':
@@ -437,6 +473,10 @@ func test(c *call) op.Result {
 // find knows the form that the lab's shell asks with (lessons/files.go).
 func find(c *call) op.Result {
 	a := c.argv[1:]
+	if len(a) == 5 && a[0] == "-L" && a[2] == "-type" && a[3] == "l" && (a[4] == "-delete" || a[4] == "-print") ||
+		len(a) == 4 && a[0] == "-L" && a[2] == "-type" && a[3] == "l" {
+		return c.findDangling(a[1], a[len(a)-1] == "-delete")
+	}
 	if len(a) < 8 || a[0] != "-H" || a[len(a)-2] != "-printf" {
 		notSimulated("find")
 	}
@@ -478,6 +518,18 @@ func rm(c *call) op.Result {
 		full := c.fullPath(a)
 		if _, ok := c.written()[full]; ok {
 			delete(c.written(), full)
+			continue
+		}
+		if _, ok := c.written()[full+"/"]; ok && strings.ContainsAny(options, "rR") {
+			for p := range c.written() {
+				if strings.HasPrefix(p, full+"/") {
+					delete(c.written(), p)
+				}
+			}
+			continue
+		}
+		if name, ok := strings.CutPrefix(full, "/run/netns/"); ok && c.netnsLinks()[name] != "" {
+			c.linkNetns(name, "")
 			continue
 		}
 		if f, ok := c.at(a); ok {
@@ -528,7 +580,13 @@ func hostname(c *call) op.Result {
 	if len(args) > 0 {
 		notSimulated("hostname %s", args[0])
 	}
-	fmt.Fprintln(&c.out, c.node)
+	name := c.node
+	c.locked(func() {
+		if n := c.lab.world.Node(c.node); n != nil {
+			name = n.Hostname()
+		}
+	})
+	fmt.Fprintln(&c.out, name)
 	return c.done(0)
 }
 

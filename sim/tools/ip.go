@@ -484,6 +484,11 @@ func (c *call) named(name string) (node string) {
 				node = n.Name
 			}
 		}
+		if w := c.lab.world; node == "" && w.Node(c.node) != nil && w.Node(c.node).NetnsLinks()[name] != "" {
+			if n := w.Named(name); n != nil {
+				node = n.Name()
+			}
+		}
 	})
 	return node
 }

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,10 +60,18 @@ func (c *call) mounted() (nodes []state.Node) {
 
 func (i *iproute) netnsList() {
 	i.begin()
+	type entry struct{ name, node string }
+	var entries []entry
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(i.netnsLinks()))) {
+		entries = append(entries, entry{name, i.named(name)})
+	}
 	for _, n := range i.mounted() {
+		entries = append(entries, entry{n.Name, n.Name})
+	}
+	for _, e := range entries {
 		i.open("")
-		i.str("name", "%s", n.Name)
-		if id, ok := i.nsid(n.Name); ok {
+		i.str("name", "%s", e.name)
+		if id, ok := i.nsid(e.node); ok {
 			i.num("id", " (id: %d)", id)
 		}
 		i.text("\n")
@@ -87,6 +96,9 @@ func (i *iproute) netnsDelete() {
 		fail(1, "No netns name specified")
 	}
 	if i.all {
+		for name := range i.netnsLinks() {
+			i.do(i.node, op.NetnsDel{Name: name})
+		}
 		for _, n := range i.mounted() {
 			i.do(i.node, op.NetnsDel{Name: n.Name})
 		}
@@ -122,7 +134,7 @@ func (i *iproute) netnsExec() {
 // within runs a command line in a node, as part of this program. What missing
 // says is said when the machine lacks the program.
 func (c *call) within(node string, argv []string, missing string) int {
-	in := &call{ctx: c.ctx, lab: c.lab, node: node, argv: argv, stdin: c.stdin, background: c.background}
+	in := &call{ctx: c.ctx, lab: c.lab, node: node, argv: argv, stdin: c.stdin, background: c.background, outside: c.outside}
 	r := in.command()
 	c.out.WriteString(r.Output)
 	c.err.WriteString(r.Stderr)
@@ -140,14 +152,25 @@ func (i *iproute) netnsIdentify() {
 	if len(i.rest) > 1 {
 		fail(1, "extra arguments specified")
 	}
+	node := i.node
 	if i.more() {
-		if pid := i.take(); strings.Trim(pid, "0123456789") != "" {
+		pid := i.take()
+		if strings.Trim(pid, "0123456789") != "" {
 			fail(1, "Specified string '%s' is not a pid", pid)
 		}
-		notSimulated("ip netns identify PID")
+		n := i.nodeOfPid(pid)
+		if n == nil {
+			fail(1, "Cannot open network namespace: No such file or directory")
+		}
+		node = n.Name
+	}
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(i.netnsLinks()))) {
+		if i.named(name) == node {
+			i.out.WriteString(name)
+		}
 	}
 	for _, n := range i.mounted() {
-		if n.Name == i.node {
+		if n.Name == node {
 			i.out.WriteString(n.Name)
 		}
 	}

@@ -13,7 +13,7 @@ func init() { programs["nsenter"] = nsenter }
 
 func nsenter(c *call) op.Result {
 	w := words{rest: c.argv[1:]}
-	file, target, net := "", "", false
+	file, target, net, mount := "", "", false, false
 	for w.more() && strings.HasPrefix(w.peek(), "-") {
 		a := w.take()
 		if a == "--" {
@@ -24,6 +24,9 @@ func nsenter(c *call) op.Result {
 			file, net = a[len("--net="):], true
 		case a == "-n" || a == "--net":
 			net = true
+		case a == "-m" || a == "--mount":
+			mount = true
+		case a == "-u" || a == "--uts":
 		case strings.HasPrefix(a, "-n"):
 			file, net = a[2:], true
 		case a == "-t" || a == "--target":
@@ -68,6 +71,7 @@ func nsenter(c *call) op.Result {
 	if !w.more() {
 		notSimulated("nsenter without a command")
 	}
+	c.outside = !mount
 	if st := c.within(node, w.rest, "nsenter: failed to execute "+w.peek()+": No such file or directory"); st != 0 {
 		return c.done(st)
 	}

@@ -78,8 +78,17 @@ func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 	}
 	var res op.Result
 	var err error
+	if n := l.world.Named(node); n != nil {
+		node = n.Name()
+	}
 	if ok {
 		res, err = l.run(ctx, node, t)
+	} else if f, is := o.(op.FileWrite); is {
+		res = (&call{ctx: ctx, lab: l, node: node}).put(f)
+	} else if s, is := o.(op.Spawn); is && l.world.Node(node) != nil {
+		if res = (&call{ctx: ctx, lab: l, node: node}).lacking(s); res.Status == 0 {
+			res, err = l.world.Apply(ctx, node, o)
+		}
 	} else if unknown, is := (&call{ctx: ctx, lab: l, node: node}).unmodelledSetting(o); is {
 		res = unknown
 	} else {
@@ -118,6 +127,7 @@ type call struct {
 	stdin      string
 	background bool   // the lab's lock is not held: see (*call).locked
 	started    func() // see op.Tool
+	outside    bool   // the files are the machine's, not the node's own
 
 	out, err strings.Builder // stdout and stderr
 

@@ -1,0 +1,480 @@
+package exec
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vethlab/exec/sandbox"
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// Processes that keep a namespace. A network namespace that no name in
+// /run/netns pins, but a process keeps, is a node like any other: of the name
+// that the process has in its variable NODE, else pid-N.
+
+// roleSpawn is what a process of op.Spawn is re-executed as.
+const roleSpawn = "spawn"
+
+const (
+	hostnameVar = "VETHLAB_HOSTNAME"
+	filesVar    = "VETHLAB_FILES" // JSON: a path here → the machine's file
+	keeperVar   = "NODE"
+)
+
+// spawn starts a process in the background, in the node or in a new namespace.
+// It returns when the process is what it was to become.
+func (in *inside) spawn(n *node, o op.Spawn) (op.Result, error) {
+	if len(o.Argv) == 0 {
+		return op.Result{}, nil
+	}
+	files, err := json.Marshal(o.Files)
+	if err != nil {
+		return op.Result{}, err
+	}
+	cmd := sandbox.Self(roleSpawn, o.Argv...)
+	cmd.Env = append(cmd.Env, machineVar+"="+n.machine, nodeVar+"="+n.name, filesVar+"="+string(files), hostnameVar+"="+cmp.Or(o.Hostname, n.name))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS}
+	if !o.NewNet {
+		return in.launch(n, cmd, o.Argv, nil)
+	}
+	cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
+	if o.Node != "" {
+		cmd.Env = append(cmd.Env, keeperVar+"="+o.Node)
+	}
+	in.scan.Lock() // else a look for namespaces finds this one half made
+	defer in.scan.Unlock()
+	return in.launch(n, cmd, o.Argv, func(p *process) error {
+		pid := cmd.Process.Pid
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+		if err != nil {
+			return err
+		}
+		m, err := in.openNode(in.freeName(cmp.Or(o.Node, "pid-"+strconv.Itoa(pid))), state.Container, n.machine, ns)
+		if err != nil {
+			return err
+		}
+		m.mounted, m.keeper, m.files, p.node = false, pid, o.Files, m.name
+		m.hostname = o.Hostname
+		in.mu.Lock()
+		in.nodes = append(in.nodes, m)
+		in.mu.Unlock()
+		in.touch(m)
+		return nil
+	})
+}
+
+// freeName is a name that no node has: other machines, or a nameless
+// predecessor, may have it already.
+func (in *inside) freeName(name string) string {
+	for in.node(name) != nil {
+		name += "'"
+	}
+	return name
+}
+
+// launch starts a process that says on its control socket when it is ready.
+// started, if not nil, is called once it is there.
+func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, started func(*process) error) (op.Result, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return op.Result{}, err
+	}
+	defer r.Close()
+	cmd.ExtraFiles = []*os.File{w}
+	err = n.enter(func() error { return in.start(cmd) })
+	w.Close()
+	if err != nil {
+		return op.Result{}, err
+	}
+	p := &process{cmd: cmd, node: n.name, argv: argv, done: make(chan struct{})}
+	if started != nil {
+		err = started(p)
+	}
+	in.mu.Lock()
+	in.procs[cmd.Process.Pid] = p
+	in.mu.Unlock()
+	go func() {
+		_ = cmd.Wait() // how it ended matters to nobody
+		in.waited(cmd)
+		in.mu.Lock()
+		delete(in.procs, cmd.Process.Pid)
+		in.mu.Unlock()
+		close(p.done)
+		in.touch(n)
+	}()
+	if err != nil {
+		_ = cmd.Process.Kill() // it may have ended by itself
+		return op.Result{}, err
+	}
+	said := make([]byte, 512)
+	k, _ := r.Read(said) // the end of the pipe without a word means that it died
+	if msg := string(said[:k]); msg != "ready" {
+		<-p.done
+		return op.Result{Status: 1, Stderr: msg}, nil
+	}
+	in.touch(n)
+	return op.Result{Output: strconv.Itoa(cmd.Process.Pid) + "\n"}, nil
+}
+
+// runSpawn is the process: in its network namespace already, in mount and uts
+// namespaces of its own.
+func runSpawn() {
+	var files map[string]string
+	err := json.Unmarshal([]byte(os.Getenv(filesVar)), &files)
+	if err == nil {
+		err = sandbox.EnterMachine(os.Getenv(machineVar), os.Getenv(hostnameVar))
+	}
+	if err == nil {
+		err = bindFiles(files)
+	}
+	if err == nil {
+		err = sandbox.LimitTool()
+	}
+	name := os.Getenv(keeperVar)
+	if name != "" {
+		os.Setenv(nodeVar, name)
+	}
+	for _, v := range []string{machineVar, filesVar, hostnameVar} {
+		os.Unsetenv(v)
+	}
+	if err != nil {
+		ready(err)
+	}
+	argv := os.Args
+	switch {
+	case argv[0] == "docker-proxy":
+		runProxy(argv[1:])
+	case len(argv) > 2 && argv[1] == "-m" && argv[2] == "http.server":
+		port, bind := "8000", "0.0.0.0"
+		for i := 3; i < len(argv); i++ {
+			if (argv[i] == "--bind" || argv[i] == "-b") && i+1 < len(argv) {
+				i++
+				bind = argv[i]
+			} else {
+				port = argv[i]
+			}
+		}
+		os.Setenv(addrVar, net.JoinHostPort(bind, port))
+		runHTTP()
+	default:
+		path, err := osexec.LookPath(argv[0])
+		if err == nil {
+			os.Unsetenv(nodeVar)
+			w := os.NewFile(sandbox.Control, "ready")
+			fmt.Fprint(w, "ready")
+			w.Close()
+			err = unix.Exec(path, argv, os.Environ())
+		}
+		ready(err)
+	}
+}
+
+// bindFiles shows, at each path, a file of the machine instead of what is there.
+func bindFiles(files map[string]string) error {
+	for at, file := range files {
+		if f, err := os.OpenFile(at, os.O_RDONLY|os.O_CREATE, 0o644); err == nil { // there must be something to mount on
+			f.Close()
+		}
+		if err := unix.Mount(file, at, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount --bind %s %s: %w", file, at, err)
+		}
+	}
+	return nil
+}
+
+// proxyIdle is how long a client of docker-proxy's may be silent on UDP before
+// its conversation is forgotten (libnetwork, UDPConnTrackTimeout).
+const proxyIdle = 90 * time.Second
+
+// runProxy is docker-proxy: it takes connections in its own namespace, and
+// passes on what they say over connections of its own.
+func runProxy(args []string) {
+	flag := map[string]string{}
+	for i := 0; i+1 < len(args); i += 2 {
+		flag[args[i]] = args[i+1]
+	}
+	listen := net.JoinHostPort(flag["-host-ip"], flag["-host-port"])
+	to := net.JoinHostPort(flag["-container-ip"], flag["-container-port"])
+	named("docker-proxy")
+	if flag["-proto"] == "udp" {
+		c, err := net.ListenPacket("udp4", listen)
+		ready(err)
+		relayUDP(c, to)
+		return
+	}
+	ln, err := net.Listen("tcp4", listen)
+	ready(err)
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			out, err := net.Dial("tcp4", to)
+			if err != nil {
+				return
+			}
+			defer out.Close()
+			relayTCP(c.(*net.TCPConn), out.(*net.TCPConn))
+		}()
+	}
+}
+
+// relayTCP passes bytes both ways, and each side's end on to the other.
+func relayTCP(a, b *net.TCPConn) {
+	done := make(chan struct{}, 2)
+	pass := func(to, from *net.TCPConn) {
+		_, _ = to.ReadFrom(from) // whichever end broke, the other is told
+		_ = to.CloseWrite()
+		_ = from.CloseRead()
+		done <- struct{}{}
+	}
+	go pass(a, b)
+	go pass(b, a)
+	<-done
+	<-done
+}
+
+// relayUDP has one socket towards the container for each client.
+func relayUDP(c net.PacketConn, to string) {
+	type client struct{ out net.Conn }
+	clients := map[string]client{}
+	gone := make(chan string)
+	buf := make([]byte, 65507)
+	datagrams := make(chan struct {
+		data []byte
+		from net.Addr
+	})
+	go func() {
+		for {
+			k, from, err := c.ReadFrom(buf)
+			if err != nil {
+				if errors.Is(err, net.ErrClosed) {
+					close(datagrams)
+					return
+				}
+				continue // an ICMP error of somebody who is gone
+			}
+			datagrams <- struct {
+				data []byte
+				from net.Addr
+			}{slices.Clone(buf[:k]), from}
+		}
+	}()
+	for {
+		select {
+		case d, ok := <-datagrams:
+			if !ok {
+				return
+			}
+			key := d.from.String()
+			cl, ok := clients[key]
+			if !ok {
+				out, err := net.Dial("udp4", to)
+				if err != nil {
+					continue
+				}
+				cl = client{out}
+				clients[key] = cl
+				go func() {
+					b := make([]byte, 65507)
+					for {
+						_ = out.SetReadDeadline(time.Now().Add(proxyIdle))
+						k, err := out.Read(b)
+						if errors.Is(err, unix.ECONNREFUSED) {
+							continue
+						}
+						if err != nil {
+							break
+						}
+						_, _ = c.WriteTo(b[:k], d.from)
+					}
+					gone <- key
+				}()
+			}
+			_, _ = cl.out.Write(d.data)
+		case key := <-gone:
+			clients[key].out.Close()
+			delete(clients, key)
+		}
+	}
+}
+
+// fileWrite writes a file that a machine's programs see, and makes the
+// directories to it.
+func (in *inside) fileWrite(n *node, o op.FileWrite) error {
+	name := filepath.Clean("/" + o.Path)
+	if n.keeper != 0 {
+		if file, ok := n.files[name]; ok {
+			name = file
+		}
+	}
+	dir, rest := sandbox.MachineFile(n.machine, name)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(filepath.Dir(rest), 0o755); err != nil {
+		return err
+	}
+	return root.WriteFile(rest, []byte(o.Text), 0o644)
+}
+
+// nodeAt returns the node that a process is in: /proc/PID/ns/net; or the one
+// that a symbolic link in a machine's /run/netns leads to.
+func (in *inside) nodeAt(name string) *node {
+	path := filepath.Clean(name)
+	if !strings.HasPrefix(path, "/proc/") || !strings.HasSuffix(path, "/ns/net") {
+		path = ""
+		if strings.Contains(name, "/") || name == "" || name[0] == '.' {
+			return nil
+		}
+		for _, m := range in.all() {
+			link := filepath.Join(netnsDir(m.machine), name)
+			if _, err := os.Readlink(link); m.kind != state.Container && err == nil {
+				path = link
+			}
+		}
+	}
+	inode, err := inodeOf(path)
+	if err != nil {
+		return nil
+	}
+	for _, n := range in.all() {
+		if n.inode == inode {
+			return n
+		}
+	}
+	return nil
+}
+
+// keeper is a process, and what it tells of the namespace it is in.
+type keeper struct {
+	pid     int
+	inode   uint64 // of its network namespace
+	node    string // its variable NODE
+	machine string // whose /run it sees
+	young   bool   // it may yet be on the way to somewhere else
+}
+
+// settled is the age from which a process is taken to stay in its namespace:
+// ip netns add is in a namespace without a name for a moment.
+const settled = 300 * time.Millisecond
+
+// keepers are the processes of this sandbox but init, oldest first.
+func keepers() (ks []keeper) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == 1 {
+			continue
+		}
+		if ino, err := inodeOf("/proc/" + e.Name() + "/ns/net"); err == nil {
+			ks = append(ks, keeper{pid: pid, inode: ino})
+		}
+	}
+	slices.SortFunc(ks, func(a, b keeper) int { return cmp.Compare(a.pid, b.pid) })
+	return ks
+}
+
+// tell fills in what a process says about itself.
+func (k *keeper) tell(machines []string) {
+	dir := "/proc/" + strconv.Itoa(k.pid)
+	if env, err := os.ReadFile(dir + "/environ"); err == nil {
+		for _, kv := range strings.Split(string(env), "\x00") {
+			if v, ok := strings.CutPrefix(kv, keeperVar+"="); ok && plainName(v) {
+				k.node = v
+			}
+		}
+	}
+	if st, err := os.Stat(dir); err == nil {
+		k.young = time.Since(st.ModTime()) < settled
+	}
+	ours, err := os.Stat(dir + "/root/run")
+	if err != nil {
+		return
+	}
+	for _, m := range machines {
+		if theirs, err := os.Stat(sandbox.MachineRun(m)); err == nil && os.SameFile(ours, theirs) {
+			k.machine = m
+		}
+	}
+}
+
+func plainName(s string) bool {
+	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_')
+	})
+}
+
+// adopt makes nodes of the namespaces that only a process keeps. in.scan is held.
+func (in *inside) adopt(ks []keeper) {
+	var machines []string
+	for _, m := range in.all() {
+		if m.kind != state.Container {
+			machines = append(machines, m.name)
+		}
+	}
+	nobody, err := inodeOf(fmt.Sprintf("/proc/self/fd/%d", limbo.Fd()))
+	if err != nil {
+		return
+	}
+	for _, k := range ks {
+		if k.inode == nobody || in.owns(k.inode) {
+			continue
+		}
+		k.tell(machines)
+		if k.machine == "" || k.node == "" && k.young {
+			continue
+		}
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", k.pid))
+		if err != nil {
+			continue
+		}
+		n, err := in.openNode(in.freeName(cmp.Or(k.node, "pid-"+strconv.Itoa(k.pid))), state.Container, k.machine, ns)
+		if err != nil {
+			continue // it has just gone
+		}
+		n.mounted, n.keeper = false, k.pid
+		in.mu.Lock()
+		in.nodes = append(in.nodes, n)
+		in.mu.Unlock()
+		in.touch(n)
+	}
+}
+
+// proxied is where a docker-proxy's command line says that it passes things on to.
+func proxied(argv []string) string {
+	if len(argv) == 0 || argv[0] != "docker-proxy" {
+		return ""
+	}
+	flag := map[string]string{}
+	for i := 1; i+1 < len(argv); i += 2 {
+		flag[argv[i]] = argv[i+1]
+	}
+	ip, err := netip.ParseAddr(flag["-container-ip"])
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(ip.String(), flag["-container-port"])
+}
