@@ -347,7 +347,7 @@ func passes(j *journey, v View) []*pass {
 		for _, p := range seen[n] {
 			if i := slices.IndexFunc(hs, func(h *pass) bool { return h.local == p.local }); i >= 0 {
 				all = append(all, hs[:i]...)
-				p.hooks, hs = hs[i].hooks, hs[i+1:]
+				p.hooks, p.again, p.at, hs = hs[i].hooks, hs[i].again, hs[i].at, hs[i+1:]
 			}
 			all = append(all, p)
 		}
@@ -537,6 +537,7 @@ func (b *builder) pass(p *pass) {
 	for i, g := range groups {
 		if (bridge == "" || up) && !p.bridged() {
 			switch {
+			case g.point == trace.Input && p.again && !p.joined(): // put together after its pieces were routed
 			case g.point == trace.Input:
 				b.route(p.node, n, g.hooks[0].Header, "")
 			case g.point == trace.Forward || g.point == trace.Output:
