@@ -56,6 +56,21 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// The kernel hands over whatever a lab puts on a wire.
+func FuzzFrame(f *testing.F) {
+	f.Add(frame(f, eth(), ip("10.0.0.1", "10.0.0.2", layers.IPProtocolTCP, 64), &layers.TCP{SYN: true}))
+	f.Add(frame(f, eth(), ip("10.0.0.1", "10.0.0.2", layers.IPProtocolICMPv4, 64), &layers.ICMPv4{TypeCode: 0x0300}, gopacket.Payload("12345678")))
+	d := NewDecoder()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, _, _, ok := d.Frame(b); ok {
+			_ = h.Summary()
+		}
+		if len(b) > 20 {
+			d.Packet(b[:20], b[20:])
+		}
+	})
+}
+
 type still map[string]*state.Node
 
 func (s still) Node(name string) *state.Node      { return s[name] }
