@@ -3,7 +3,9 @@ package exec
 import (
 	"net/netip"
 
+	mnl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"vethlab/sim/state"
@@ -56,4 +58,66 @@ func ageing(b *netlink.Bridge) *int {
 	}
 	n := int(*b.AgeingTime)
 	return &n
+}
+
+// portStates are the states of a bridge's port (BR_STATE_*, include/uapi/linux/if_bridge.h).
+var portStates = [...]string{"disabled", "listening", "learning", "forwarding", "blocking"}
+
+// readPorts reads a node's bridge ports, by the index of their link. netlink's
+// Protinfo leaves out the state, which does not follow from the link: a port of
+// a bridge that is down forwards nothing.
+func (n *node) readPorts() map[int]*state.BridgePort {
+	c, err := mnl.Dial(unix.NETLINK_ROUTE, &mnl.Config{NetNS: int(n.ns.Fd())})
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	req := nl.NewIfInfomsg(unix.AF_BRIDGE)
+	msgs, err := c.Execute(mnl.Message{Header: mnl.Header{Type: unix.RTM_GETLINK, Flags: mnl.Request | mnl.Dump}, Data: req.Serialize()})
+	if err != nil {
+		return nil
+	}
+	ports := map[int]*state.BridgePort{}
+	for _, m := range msgs {
+		if len(m.Data) < unix.SizeofIfInfomsg {
+			continue
+		}
+		index := int(nl.DeserializeIfInfomsg(m.Data).Index)
+		d, err := mnl.NewAttributeDecoder(m.Data[unix.SizeofIfInfomsg:])
+		if err != nil {
+			continue
+		}
+		for d.Next() {
+			if d.Type() == unix.IFLA_PROTINFO {
+				d.Nested(func(d *mnl.AttributeDecoder) error {
+					ports[index] = readPort(d)
+					return nil
+				})
+			}
+		}
+	}
+	return ports
+}
+
+func readPort(d *mnl.AttributeDecoder) *state.BridgePort {
+	p := &state.BridgePort{State: portStates[0]}
+	for d.Next() {
+		switch d.Type() {
+		case unix.IFLA_BRPORT_STATE:
+			if s := d.Uint8(); int(s) < len(portStates) {
+				p.State = portStates[s]
+			}
+		case unix.IFLA_BRPORT_NO:
+			p.No = int(d.Uint16())
+		case unix.IFLA_BRPORT_MODE:
+			p.Hairpin = d.Uint8() != 0
+		case unix.IFLA_BRPORT_ISOLATED:
+			p.Isolated = d.Uint8() != 0
+		case unix.IFLA_BRPORT_LEARNING:
+			p.Learning = d.Uint8() != 0
+		case unix.IFLA_BRPORT_UNICAST_FLOOD:
+			p.Flood = d.Uint8() != 0
+		}
+	}
+	return p
 }

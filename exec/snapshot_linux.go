@@ -80,8 +80,12 @@ func (in *inside) readNode(n *node) *state.Node {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	nsids := in.nsids(n)
+	var ports map[int]*state.BridgePort
+	if slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().MasterIndex != 0 }) {
+		ports = n.readPorts()
+	}
 	for _, l := range links {
-		st.Links = append(st.Links, n.readLink(l, names, nsids))
+		st.Links = append(st.Links, n.readLink(l, names, nsids, ports[l.Attrs().Index]))
 	}
 	if addrs, err := retry(func() ([]netlink.Addr, error) { return n.handle.AddrList(nil, netlink.FAMILY_V4) }); err == nil {
 		for _, a := range addrs {
@@ -200,7 +204,7 @@ func (in *inside) nsids(n *node) map[int]*node {
 	return ids
 }
 
-func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*node) state.Link {
+func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*node, port *state.BridgePort) state.Link {
 	a := l.Attrs()
 	s := state.Link{
 		Index: a.Index, Name: a.Name, Type: l.Type(), MAC: a.HardwareAddr.String(), MTU: a.MTU,
@@ -251,13 +255,7 @@ func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*nod
 		}
 	}
 	if s.Master != "" {
-		if p, err := n.handle.LinkGetProtinfo(l); err == nil {
-			// Without spanning tree a port forwards as soon as it has a carrier (br_port_carrier_check).
-			s.Port = &state.BridgePort{State: "disabled", Hairpin: p.Hairpin, Isolated: p.Isolated, Learning: p.Learning, Flood: p.Flood}
-			if s.Up && s.Carrier {
-				s.Port.State = "forwarding"
-			}
-		}
+		s.Port = port
 	}
 	return s
 }

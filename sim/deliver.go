@@ -39,7 +39,11 @@ func (w *World) localDeliver(n *Netns, p *packet) {
 func (w *World) answer(p *packet, e ending, send func()) {
 	n := p.ns
 	if !n.local(p.src) {
-		if _, errno := n.routeOutput(p.src, 0, nil, 0, 0); errno != 0 {
+		src := IP(0)
+		if n.local(p.dst) {
+			src = p.dst
+		}
+		if _, errno := n.routeOutput(p.src, src, nil, 0, 0); errno != 0 {
 			s := w.note(p, trace.RouteStep, nil)
 			s.verdict, s.code, s.ip = trace.NoRoute, trace.CodeNoWayBack, p.src
 			w.end(p, ending{disposition: trace.NoWayBack, code: trace.CodeNoWayBack, ip: p.src})

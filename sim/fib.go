@@ -112,6 +112,16 @@ type fibRow struct {
 	linkdown bool // RTNH_F_LINKDOWN: dev has no carrier
 }
 
+// nextHop is the row's gateway as packets are handed to it. One that is an
+// address of the node's own is none: the destination is taken to be on the link
+// (rt_set_nexthop, net/ipv4/route.c, asks for nhc_scope == RT_SCOPE_LINK).
+func (r *fibRow) nextHop() IP {
+	if r.nhScope != scopeLink {
+		return 0
+	}
+	return r.gateway
+}
+
 // init gives a namespace the tables and policies that every one begins with
 // (fib_net_init, net/ipv4/fib_frontend.c; fib_default_rules_init, fib_rules.c).
 func (f *fib) init() {

@@ -81,9 +81,11 @@ func (r *nfRule) needsConntrack() bool {
 			return true
 		}
 	}
-	switch r.Target.(type) {
-	case *rule.Connmark, *rule.SNAT, *rule.DNAT, *rule.Masquerade, *rule.Redirect, *rule.Netmap, *rule.CT:
+	switch t := r.Target.(type) {
+	case *rule.Connmark, *rule.SNAT, *rule.DNAT, *rule.Masquerade, *rule.Redirect, *rule.Netmap:
 		return true
+	case *rule.CT: // xt_ct_tg_check: --notrack needs nothing
+		return !t.Notrack
 	}
 	return false
 }

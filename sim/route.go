@@ -101,9 +101,9 @@ func (n *Netns) routeInputFrom(dev *Link, src, dst IP, mark uint32, tos uint8, p
 	if no != nil {
 		return route{}, no
 	}
-	r := route{dev: row.dev, gateway: row.gateway, typ: rtnUnicast, row: row, input: true}
+	r := route{dev: row.dev, gateway: row.nextHop(), typ: rtnUnicast, row: row, input: true}
 	if row.dev == dev && direct && n.conf.sendRedirects|dev.conf.sendRedirects != 0 && p != nil {
-		r.redirect = n.conf.sharedMedia|dev.conf.sharedMedia != 0 || row.gateway == 0 || dev.onlink(src, row.gateway)
+		r.redirect = n.conf.sharedMedia|dev.conf.sharedMedia != 0 || row.nextHop() == 0 || dev.onlink(src, row.nextHop())
 	}
 	if len(n.inet.exceptions) > 0 {
 		n.except(&r, dst)
@@ -231,6 +231,18 @@ func (n *Netns) routeOutput(dst, src IP, oif *Link, mark uint32, tos uint8) (rou
 	return n.routeOutputFlow(&fl, false)
 }
 
+// routeConnect is routeOutput for a socket that is to be connected: where the
+// source is left open it asks twice, the second time with the source that the
+// first answer brought, by which a policy rule may choose otherwise
+// (ip_route_connect, include/net/route.h).
+func (n *Netns) routeConnect(dst, src IP, oif *Link, mark uint32, tos uint8) (route, int) {
+	r, errno := n.routeOutput(dst, src, oif, mark, tos)
+	if errno != 0 || src != 0 && dst != 0 {
+		return r, errno
+	}
+	return n.routeOutput(dst, r.src, oif, mark, tos)
+}
+
 // routeOutputFlow is routeOutput for whoever knows more of the packet. anySource
 // allows a source that is not the node's (FLOWI_FLAG_ANYSRC).
 func (n *Netns) routeOutputFlow(fl *flowi, anySource bool) (route, int) {
@@ -319,7 +331,7 @@ func (n *Netns) makeOutput(fl *flowi, dev *Link, row *fibRow, typ rtType) (route
 		return r, einval
 	}
 	if row != nil && r.typ == rtnUnicast {
-		r.gateway = row.gateway
+		r.gateway = row.nextHop()
 	}
 	if len(n.inet.exceptions) > 0 {
 		n.except(&r, fl.dst)

@@ -204,7 +204,7 @@ func (w *World) tcpConnect(s *Socket, ip IP, port uint16) int {
 	if ip == 0 {
 		ip = 0x7f000001
 	}
-	r, errno := n.routeOutput(ip, s.local, s.dev, s.Mark, s.TOS)
+	r, errno := n.routeConnect(ip, s.local, s.dev, s.Mark, s.TOS)
 	switch {
 	case errno != 0:
 		return errno

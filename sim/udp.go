@@ -67,7 +67,7 @@ func (s *Socket) Connect(ip IP, port uint16) int {
 	if ip == 0 { // a local address instead (__ip4_datagram_connect, net/ipv4/datagram.c)
 		ip = 0x7f000001
 	}
-	r, errno := n.routeOutput(ip, s.local, s.dev, s.Mark, s.TOS)
+	r, errno := n.routeConnect(ip, s.local, s.dev, s.Mark, s.TOS)
 	if errno != 0 {
 		return errno
 	}

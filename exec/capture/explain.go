@@ -152,8 +152,8 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
 	}
 	b.append(t, s)
-	if (asks || opens) && !n.LocalAddr(h.Src) {
-		if r := n.Lookup(h.Src); r == nil || r.Type != "unicast" {
+	if (asks || opens || t.Code == trace.CodeRefused) && !n.LocalAddr(h.Src) {
+		if r := n.Route(state.Query{Dst: h.Src, Src: h.Dst}); r == nil || r.Type != "unicast" {
 			set(trace.NoWayBack, trace.Explained, trace.CodeNoWayBack, "dst", h.Src.String())
 			b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
 				Code: trace.CodeNoWayBack, Args: map[string]string{"dst": h.Src.String()}, Note: "the answer has no route to " + h.Src.String()})
@@ -200,7 +200,7 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
 			Code: code, Args: map[string]string{"dst": h.Dst.String()}, Note: note})
 	}
-	r := n.Lookup(h.Dst)
+	r := n.Route(state.Query{Dst: h.Dst, Src: h.Src, Iif: dev})
 	switch {
 	case last.hooks == nil:
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
@@ -214,8 +214,8 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 		refuse(trace.CodeForwardingOff, "ip_forward is 0")
 		set(trace.ForwardingOff, trace.Explained, trace.CodeForwardingOff, "dst", h.Dst.String())
 	case !n.LocalAddr(h.Dst) && (r == nil || r.Type != "unicast"):
-		refuse(trace.CodeNoRoute, "no route to "+h.Dst.String())
-		set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", h.Dst.String())
+		refuse(noRoute(r), "no route to "+h.Dst.String())
+		set(trace.NoRouteTo, trace.Explained, noRoute(r), "dst", h.Dst.String())
 	case dev != "lo" && n.LocalAddr(h.Src): // fib_validate_source, as rp_filter
 		refuse(trace.CodeMartianSource, "martian source")
 		set(trace.Martian, trace.Explained, trace.CodeMartianSource, "src", h.Src.String(), "dev", dev)
@@ -237,6 +237,21 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 	}
 }
 
+// noRoute is the code for a lookup that found nothing, or a route that refuses.
+func noRoute(r *state.Route) string {
+	if r != nil {
+		switch r.Type {
+		case "blackhole":
+			return trace.CodeBlackhole
+		case "unreachable":
+			return trace.CodeUnreachable
+		case "prohibit":
+			return trace.CodeProhibit
+		}
+	}
+	return trace.CodeNoRoute
+}
+
 // explainRoute adds the decision that was made before the packet was found to
 // be too old or too large to go that way.
 func (b *builder) explainRoute(t *trace.Trace, n *state.Node, h trace.Header, r *state.Route) {
@@ -252,7 +267,7 @@ func reversePath(n *state.Node, dev string, h trace.Header) bool {
 	if max(n.Sysctls["net.ipv4.conf.all.rp_filter"], n.Sysctls["net.ipv4.conf."+dev+".rp_filter"]) != "1" {
 		return false
 	}
-	r := n.Lookup(h.Src)
+	r := n.Route(state.Query{Dst: h.Src, Src: h.Dst})
 	return r == nil || r.Dev != dev
 }
 
@@ -265,18 +280,16 @@ func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, se
 	steps := t.Hops[len(t.Hops)-1].Steps
 	last := steps[len(steps)-1]
 	// Nobody saw the packet after the rule: what became of it is the rule's word.
-	if to, ok := dnatTarget(last.RuleText); ok && last.Verdict == trace.Dnat {
-		after := h
-		after.Dst = to.Addr()
+	if to, ok := newDestination(&steps[len(steps)-1]); ok {
+		h.Dst = to.Addr()
 		if to.Port() != 0 {
-			after.DstPort = to.Port()
+			h.DstPort = to.Port()
 		}
-		b.append(t, trace.Step{Point: trace.Conntrack, Chain: string(trace.Output), Before: h, After: after,
-			Cause: fmt.Sprintf("%s %s rule %d: %s", last.Table, last.Chain, last.Rule, last.Verdict), Evidence: trace.Explained})
-		h = after
+		s := &steps[len(steps)-1]
+		s.After, s.Cause, s.Evidence = h, fmt.Sprintf("%s %s rule %d: %s", last.Table, last.Chain, last.Rule, last.Verdict), trace.Explained
 	}
 	dev := ""
-	if r := n.Lookup(h.Dst); r != nil {
+	if r := n.Route(state.Query{Dst: h.Dst, Src: h.Src}); r != nil {
 		dev = r.Dev
 	}
 	allowed := all || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
@@ -287,7 +300,7 @@ func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, se
 		set(trace.Martian, trace.Explained, trace.CodeLoopbackReroute, "src", h.Src.String(), "dev", dev)
 		return
 	}
-	if r := n.Lookup(h.Dst); r == nil && !n.LocalAddr(h.Dst) {
+	if r := n.Route(state.Query{Dst: h.Dst, Src: h.Src}); r == nil && !n.LocalAddr(h.Dst) {
 		set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", h.Dst.String())
 		return
 	}
@@ -312,16 +325,34 @@ func outDev(p *pass) string {
 	return ""
 }
 
-// dnatTarget returns the address a DNAT rule rewrites to, with its port or 0.
-func dnatTarget(rule string) (netip.AddrPort, bool) {
-	_, to, ok := strings.Cut(rule, "--to-destination ")
-	if !ok {
-		return netip.AddrPort{}, false
+// newDestination returns the address that a rule of OUTPUT rewrites to, with
+// its port or 0: what DNAT names, or for REDIRECT the node itself
+// (nf_nat_redirect_ipv4, net/netfilter/nf_nat_redirect.c).
+func newDestination(s *trace.Step) (netip.AddrPort, bool) {
+	switch s.Verdict {
+	case trace.Dnat:
+		to, ok := option(s.RuleText, "--to-destination")
+		if ap, err := netip.ParseAddrPort(to); err == nil {
+			return ap, ok
+		}
+		a, err := netip.ParseAddr(to)
+		return netip.AddrPortFrom(a, 0), err == nil
+	case trace.Redirect:
+		port := uint64(0)
+		if to, ok := option(s.RuleText, "--to-ports"); ok {
+			var err error
+			if port, err = strconv.ParseUint(to, 10, 16); err != nil {
+				return netip.AddrPort{}, false // a range: the kernel's choice
+			}
+		}
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)), true
 	}
-	to, _, _ = strings.Cut(to, " ")
-	if ap, err := netip.ParseAddrPort(to); err == nil {
-		return ap, true
-	}
-	a, err := netip.ParseAddr(to)
-	return netip.AddrPortFrom(a, 0), err == nil
+	return netip.AddrPort{}, false
+}
+
+// option returns the word that follows an option in a rule's text.
+func option(rule, name string) (string, bool) {
+	_, rest, ok := strings.Cut(rule, name+" ")
+	word, _, _ := strings.Cut(rest, " ")
+	return word, ok
 }

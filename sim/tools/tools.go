@@ -89,7 +89,7 @@ func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 		if res = (&call{ctx: ctx, lab: l, node: node}).lacking(s); res.Status == 0 {
 			res, err = l.world.Apply(ctx, node, o)
 		}
-	} else if unknown, is := (&call{ctx: ctx, lab: l, node: node}).unmodelledSetting(o); is {
+	} else if unknown, is := (&call{ctx: ctx, lab: l, node: node}).unmodelledSetting(o); is && l.world.Node(node) != nil {
 		res = unknown
 	} else {
 		if _, ok := o.(op.HTTPGet); ok && l.world.Node(node) != nil {
