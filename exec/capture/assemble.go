@@ -545,6 +545,13 @@ func (b *builder) pass(p *pass) {
 				b.route(p.node, n, g.hooks[0].Header, out)
 			case g.point == trace.Postrouting && i > 0 && groups[i-1].point == trace.Output:
 				// A new destination in OUTPUT is routed again (ip_route_me_harder).
+	asked := 0
+	if bridge != "" && !up && len(p.tx) > 0 && p.tx[0].Dev == bridge {
+		// It waited for the MAC address of its new destination: what neighbours wait
+		// for leaves by the bridge device, and is bridged then (br_nf_dev_xmit).
+		b.sighting(p.tx[0])
+		asked = 1
+	}
 				if prev := groups[i-1].hooks[0].Header; prev.Dst != g.hooks[0].Header.Dst {
 					b.route(p.node, n, g.hooks[0].Header, g.hooks[0].Oif)
 				}
@@ -566,6 +573,9 @@ func (b *builder) pass(p *pass) {
 		}
 	}
 	if f := p.out; f != nil {
+		if i < asked {
+			continue
+		}
 		last := b.last()
 		b.frame = nil
 		b.tunnel(p.node, f.rx[0].Dev, last, f.rx[0].Header)
@@ -576,7 +586,8 @@ func (b *builder) pass(p *pass) {
 func (b *builder) bridge(p *pass, n *state.Node, bridge string, up bool, rx []Sighting) {
 	forwarded := len(p.tx) > 0 || slices.ContainsFunc(p.hooks, func(h Hook) bool { return h.Point == trace.Forward })
 	if bridge != "" && !up && forwarded {
-		h := p.rx[0].Header
+		h := outermost(b.last()) // br_netfilter's PREROUTING may have changed it
+		h.SrcMAC, h.DstMAC = p.rx[0].Header.SrcMAC, p.rx[0].Header.DstMAC
 		b.add(p.node, trace.Step{Point: trace.Bridge, Dev: bridge, Before: h, After: h, Evidence: trace.Explained})
 	}
 	for _, s := range rx {

@@ -68,6 +68,9 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 		b.notWrapped(t, n, s, set)
 		return
 	}
+	if !input && !postrouting && !output && !(h.Fragment() && last.kept()) && b.endSwitched(n, last, set) {
+		return
+	}
 	if h.Proto == "arp" {
 		b.endARP(t, last, n, h, set)
 		return

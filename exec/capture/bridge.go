@@ -1,0 +1,108 @@
+package capture
+
+import (
+	"slices"
+	"strconv"
+
+	"vethlab/sim/state"
+	"vethlab/sim/trace"
+)
+
+// A bridge drops in silence what it will not send on; which of its ports would
+// not have it follows from its table and the ports' settings (br_handle_frame,
+// net/bridge/br_input.c; should_deliver, net/bridge/br_forward.c).
+
+// bridgeOf returns the bridge that an interface is a port of, or nil.
+func bridgeOf(n *state.Node, dev string) *state.Link {
+	if n == nil {
+		return nil
+	}
+	l := n.Link(dev)
+	if l == nil || l.Master == "" {
+		return nil
+	}
+	if m := n.Link(l.Master); m != nil && m.Type == "bridge" {
+		return m
+	}
+	return nil
+}
+
+// switched reports whether a bridge had the frame last: it came in by a port,
+// or out of the bridge itself, and left by none. It returns the bridge, the port
+// it came by, if any, and the sighting.
+func (p *pass) switched(n *state.Node) (br, from *state.Link, s *Sighting) {
+	if n == nil {
+		return nil, nil, nil
+	}
+	if k := len(p.rx); k > 0 {
+		if br = bridgeOf(n, p.rx[k-1].Dev); br != nil {
+			from, s = n.Link(p.rx[k-1].Dev), &p.rx[k-1]
+		}
+	}
+	switch k := len(p.tx); {
+	case k == 0:
+		return br, from, s
+	case k > 1:
+		return nil, nil, nil
+	}
+	s = &p.tx[0]
+	out := n.Link(s.Dev)
+	if out == nil || out.Type != "bridge" || br != nil && br != out {
+		return nil, nil, nil
+	}
+	return out, from, s
+}
+
+// endSwitched says why a bridge did not send a frame on. It reports whether it
+// knows.
+func (b *builder) endSwitched(n *state.Node, last *pass, set setter) bool {
+	br, from, s := last.switched(n)
+	if br == nil || !br.Up {
+		return false
+	}
+	because := func(code string, port *state.Link) bool {
+		set(trace.Unbridged, trace.Explained, code, "dev", port.Name)
+		return true
+	}
+	if from != nil && from.Port != nil && !forwards(from) {
+		return because(trace.CodePortState, from)
+	}
+	if group, err := strconv.ParseUint(s.Header.DstMAC[:min(2, len(s.Header.DstMAC))], 16, 8); err != nil || group&1 == 1 {
+		return false // to everybody
+	}
+	i := slices.IndexFunc(n.FDB, func(f state.FDB) bool {
+		l := n.Link(f.Dev)
+		return f.MAC == s.Header.DstMAC && l != nil && (l == br || l.Master == br.Name)
+	})
+	if i < 0 { // it was flooded
+		for k := range n.Links {
+			if to := &n.Links[k]; to.Master == br.Name && to.Port != nil && to.Port.Flood && refusal(to, from) == "" {
+				return false
+			}
+		}
+		set(trace.Unclaimed, trace.Explained, trace.CodeUnclaimed)
+		return true
+	}
+	to := n.Link(n.FDB[i].Dev)
+	if n.FDB[i].Local || to.Port == nil {
+		return false
+	}
+	code := refusal(to, from)
+	return code != "" && because(code, to)
+}
+
+// refusal returns the code of why a frame that came in by from, or out of the
+// bridge itself, may not leave by to; "" when it may.
+func refusal(to, from *state.Link) string {
+	switch {
+	case from != nil && to.Name == from.Name && !to.Port.Hairpin:
+		return trace.CodeHairpin
+	case !forwards(to):
+		return trace.CodePortState
+	case from != nil && from.Port != nil && from.Port.Isolated && to.Port.Isolated:
+		return trace.CodeIsolated
+	}
+	return ""
+}
+
+func forwards(port *state.Link) bool { return port.Port.State == "forwarding" }
