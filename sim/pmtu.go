@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	"vethlab/sim/trace"
+)
 
 // What a node has learned about the way to one destination: the largest packet
 // that passes ("fragmentation needed", RFC 1191), and a nearer gateway (redirect).
@@ -142,4 +146,27 @@ func (n *Netns) acceptsRedirects(l *Link) bool {
 		return n.conf.acceptRedirects&l.conf.acceptRedirects != 0
 	}
 	return n.conf.acceptRedirects|l.conf.acceptRedirects != 0
+}
+
+// tunnelTooBig tells the sender of a bridged frame that it is too large for the
+// tunnel it was about to enter, in the name of whoever it was for: bridges have no
+// address to speak from (iptunnel_pmtud_check_icmp, iptunnel_pmtud_build_icmp,
+// net/ipv4/ip_tunnel_core.c). It reports whether the frame has ended so.
+func (w *World) tunnelTooBig(dev *Link, p *packet, mtu int) bool {
+	if mtu < 576 || p.etherType != ethIP || p.flags != ipDF || p.fragOffset != 0 ||
+		p.dst.broadcast() || p.dst.multicast() || p.src.zeronet() || p.src.loopback() || p.src.broadcast() || p.src.multicast() ||
+		p.proto == protoICMP && icmpIsError(p.icmpType) {
+		return false
+	}
+	e := w.newPacket()
+	quoted := p.header
+	e.etherType, e.proto, e.ttl, e.flags, e.quoted = ethIP, protoICMP, 64, ipDF, &quoted
+	e.srcMAC, e.dstMAC, e.src, e.dst = p.dstMAC, p.srcMAC, p.dst, p.src
+	e.icmpType, e.icmpCode, e.icmpInfo = icmpDestUnreach, icmpFragNeeded, uint32(mtu)
+	e.len = min(28+p.len, 576)
+	e.id = dev.ns.nextID()
+	w.depart(e, p.flow, !p.reply)
+	w.end(p, ending{disposition: trace.TooBig, code: trace.CodeTooBig, dev: dev, mtu: mtu})
+	w.netifRx(dev, e)
+	return true
 }

@@ -119,8 +119,17 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 		w.end(p, ending{disposition: trace.NoRouteTo, code: trace.CodeNoRoute, ip: to})
 		return
 	}
-	if mtu := n.pathMTU(&r, to) - vxlanOverhead; int(p.len) > mtu && p.route.row != nil && p.ns == dev.ns {
-		dev.ns.updatePMTU(p.dst, mtu) // skb_tunnel_check_pmtu
+	if r.local { // encap_bypass_if_local
+		w.vxlanBypass(dev, p)
+		return
+	}
+	if mtu := n.pathMTU(&r, to) - vxlanOverhead; int(p.len) > mtu { // skb_tunnel_check_pmtu
+		if p.route.row != nil && p.ns == dev.ns {
+			dev.ns.updatePMTU(p.dst, mtu)
+		}
+		if dev.port != nil && w.tunnelTooBig(dev, p, mtu) {
+			return
+		}
 	}
 	if w.xmits > tunnelRecursionLimit {
 		w.loops(p)
