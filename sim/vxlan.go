@@ -156,6 +156,38 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	w.ipLocalOut(n, o)
 }
 
+// vxlanBypass hands a frame for a tunnel end of the same namespace to that end's
+// device, without a packet around it (vxlan_encap_bypass).
+func (w *World) vxlanBypass(dev *Link, p *packet) {
+	v := dev.vxlan
+	to, _ := v.ns.vxlanEnd(v.port, v.vni)
+	if to == nil {
+		w.end(p, ending{disposition: trace.Unbridged, code: trace.CodeNoTunnel, dev: dev})
+		return
+	}
+	if to.vxlan.learning {
+		to.vxlan.snoop(p.srcMAC, loopbackIP)
+	}
+	p.typ, p.physIn, p.physOut = toHost, nil, nil
+	w.netifRx(to, p)
+}
+
+// vxlanEnd finds the device that has a port and a VNI (vxlan_vs_find_vni). open
+// says that some device has the port.
+func (n *Netns) vxlanEnd(port uint16, vni uint32) (dev *Link, open bool) {
+	for _, m := range n.w.nodes {
+		for _, l := range m.links {
+			if v := l.vxlan; v != nil && v.ns == n && v.port == port && l.up {
+				open = true
+				if v.vni == vni {
+					dev = l
+				}
+			}
+		}
+	}
+	return dev, open
+}
+
 // flowPort is the source port of the outer packet: packets of one conversation
 // have the same, so that routers can spread conversations (udp_flow_src_port,
 // include/net/udp.h).
@@ -188,18 +220,7 @@ func flowPort(p *packet) uint16 {
 // frame in by the device that it is for (vxlan_rcv). It reports whether
 // somebody has that port.
 func (w *World) vxlanRcv(n *Netns, o *packet) bool {
-	var dev *Link
-	open := false
-	for _, m := range w.nodes {
-		for _, l := range m.links {
-			if v := l.vxlan; v != nil && v.ns == n && v.port == o.dport && l.up {
-				open = true
-				if v.vni == o.vni {
-					dev = l
-				}
-			}
-		}
-	}
+	dev, open := n.vxlanEnd(o.dport, o.vni)
 	if !open {
 		return false
 	}

@@ -412,7 +412,7 @@ func (p *pass) wanted(v View) bool {
 		n := v.Node(p.node)
 		return n != nil && !p.rx[len(p.rx)-1].Other && (h.ARPOp == "reply" || n.LocalAddr(h.Dst))
 	}
-	return slices.ContainsFunc(p.hooks, func(h Hook) bool { return h.Edge == Last && h.Point == trace.Input })
+	return p.met(trace.Input, Last)
 }
 
 // lost reports whether a frame ended within a tunnel, or before it.
@@ -420,31 +420,54 @@ func (p *pass) lost(v View) bool {
 	return p.frame != nil && len(p.tx) == 0 && p.out == nil || p.unwrapped(v) != nil
 }
 
-// prune takes away the copies that a bridge flooded to nodes which did not
-// want them, and names those nodes.
+// prune takes away the copies of a frame that were only seen to arrive in a node
+// which did not want them, and names those nodes.
 func prune(all []*pass, v View) (kept []*pass, also []string) {
-	wanted := func(p *pass) bool {
-		if p.local || len(p.tx) > 0 || len(p.hooks) > 0 || len(p.rx) == 0 {
-			return true
-		}
-		last := p.rx[len(p.rx)-1]
-		if last.Other {
-			return false
-		}
-		n := v.Node(p.node)
-		return last.Header.ARPOp != "request" || n == nil || n.LocalAddr(last.Header.Dst)
-	}
 	for _, p := range all {
-		if wanted(p) {
-			kept = append(kept, p)
-		} else {
+		if p.ignored(v) && !p.toMacvlan(all, v) {
 			also = append(also, p.node)
+		} else {
+			kept = append(kept, p)
 		}
 	}
 	if len(kept) == 0 {
 		return all, nil
 	}
 	return kept, also
+}
+
+// ignored reports whether a frame was only seen to arrive, and was for somebody else.
+func (p *pass) ignored(v View) bool {
+	if p.local || len(p.tx) > 0 || len(p.hooks) > 0 || len(p.rx) == 0 {
+		return false
+	}
+	last := p.rx[len(p.rx)-1]
+	n := v.Node(p.node)
+	return last.Other || last.Header.ARPOp == "request" && n != nil && !n.LocalAddr(last.Header.Dst)
+}
+
+// inTime sorts passes by when they began. A frame for a macvlan bears one time
+// above and below.
+func inTime(ps []*pass, v View) {
+	slices.SortStableFunc(ps, func(a, b *pass) int { return cmp.Compare(a.start(), b.start()) })
+	for i := 0; i+1 < len(ps); i++ {
+		if a, b := ps[i], ps[i+1]; a.start() == b.start() && len(b.rx) > 0 && b.toMacvlan(ps[i:i+1], v) {
+			ps[i], ps[i+1] = b, a
+		}
+	}
+}
+
+// toMacvlan reports whether a frame arrived on its way to a macvlan of another
+// node, above the device it came by.
+func (p *pass) toMacvlan(all []*pass, v View) bool {
+	return slices.ContainsFunc(all, func(q *pass) bool {
+		n := v.Node(q.node)
+		if n == nil || len(q.rx) == 0 {
+			return false
+		}
+		l := n.Link(q.rx[0].Dev)
+		return l != nil && l.Type == "macvlan" && l.MAC == p.rx[0].Header.DstMAC && l.Parent == p.rx[0].Dev && cmp.Or(l.ParentNode, q.node) == p.node
+	})
 }
 
 // builder writes passes down as hops and steps.
@@ -533,6 +556,13 @@ func (b *builder) pass(p *pass) {
 			groups = groups[1:]
 		}
 	}
+	asked := 0
+	if bridge != "" && !up && len(p.tx) > 0 && p.tx[0].Dev == bridge {
+		// It waited for the MAC address of its new destination: what neighbours wait
+		// for leaves by the bridge device, and is bridged then (br_nf_dev_xmit).
+		b.sighting(p.tx[0])
+		asked = 1
+	}
 	out := ""
 	for i, g := range groups {
 		if (bridge == "" || up) && !p.bridged() {
@@ -545,13 +575,6 @@ func (b *builder) pass(p *pass) {
 				b.route(p.node, n, g.hooks[0].Header, out)
 			case g.point == trace.Postrouting && i > 0 && groups[i-1].point == trace.Output:
 				// A new destination in OUTPUT is routed again (ip_route_me_harder).
-	asked := 0
-	if bridge != "" && !up && len(p.tx) > 0 && p.tx[0].Dev == bridge {
-		// It waited for the MAC address of its new destination: what neighbours wait
-		// for leaves by the bridge device, and is bridged then (br_nf_dev_xmit).
-		b.sighting(p.tx[0])
-		asked = 1
-	}
 				if prev := groups[i-1].hooks[0].Header; prev.Dst != g.hooks[0].Header.Dst {
 					b.route(p.node, n, g.hooks[0].Header, g.hooks[0].Oif)
 				}
@@ -560,7 +583,13 @@ func (b *builder) pass(p *pass) {
 		b.group(p.node, g)
 	}
 	p.died = b.died
+	if p.frame != nil {
+		b.refused(p, n)
+	}
 	for i, s := range p.tx {
+		if i < asked {
+			continue
+		}
 		b.sighting(s)
 		if p.around == nil {
 			continue
@@ -573,9 +602,6 @@ func (b *builder) pass(p *pass) {
 		}
 	}
 	if f := p.out; f != nil {
-		if i < asked {
-			continue
-		}
 		last := b.last()
 		b.frame = nil
 		b.tunnel(p.node, f.rx[0].Dev, last, f.rx[0].Header)

@@ -77,7 +77,7 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 	}
 	switch {
 	case h.Fragment() && b.endPiece(t, last, n, h, set):
-	case input && last.frame != nil && n != nil && listens(n, h):
+	case input && last.frame != nil && n != nil:
 		b.notUnwrapped(t, n, last, h, set)
 	case input:
 		b.delivered(t, n, h, set)

@@ -196,6 +196,9 @@ func (b *builder) begin(p *pass) Hook {
 	h := p.hooks[0]
 	if len(b.hops) > 0 {
 		h.Header = b.last()
+		if p.frame != nil {
+			h.Header = outermost(h.Header)
+		}
 	}
 	for _, f := range p.of.family.pieces {
 		for _, k := range f.hooks {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
@@ -102,7 +103,8 @@ func (w whole) traces(v View) (ts []trace.Trace) {
 		}
 	}
 	for i, ps := range parts {
-		slices.SortStableFunc(ps, func(a, b *pass) int { return cmp.Compare(a.start(), b.start()) })
+		inTime(ps, v)
+		bypass(ps, v)
 		if t, ok := assemble(ps, starts[i], v); ok {
 			ts = append(ts, t)
 		}
@@ -130,13 +132,17 @@ func (j *journey) carries(v View) *Carried {
 // fits reports whether a packet that nobody saw may be the one around a frame:
 // the frame went into a tunnel of the same node, and has the right size.
 func (j *journey) fits(o *journey, v View) bool {
+	out := slices.IndexFunc(o.hooks, func(h Hook) bool { return h.Point == trace.Output })
+	if out < 0 {
+		return false
+	}
 	size := 28 // of an ARP packet
 	if len(j.sightings) > 0 && j.sightings[0].Header.Proto != "arp" {
 		size = j.sightings[0].Header.Len
 	}
 	return size+overhead == o.hooks[0].Header.Len && slices.ContainsFunc(j.sightings, func(s Sighting) bool {
 		x, under := vxlanOf(v, s.Node, s.Dev)
-		return s.Out && x != nil && under == o.hooks[0].Node
+		return s.Out && x != nil && under == o.hooks[out].Node
 	})
 }
 
@@ -181,21 +187,19 @@ func thread(parts [][]*pass, ps []*pass, o *journey, v View) bool {
 	if at == nil {
 		return false
 	}
-	x, _ := vxlanOf(v, at.node, at.tx[tx].Dev)
-	frame := &Carried{VNI: uint32(x.ID), Header: at.tx[tx].Header}
+	in, _ := vxlanOf(v, at.node, at.tx[tx].Dev)
+	frame := &Carried{VNI: uint32(in.ID), Header: at.tx[tx].Header}
 	for _, p := range ps {
 		p.frame = frame
 	}
-	if at.around == nil {
-		at.around = make([][]*pass, len(at.tx))
-	}
+	at.comes(tx)
 	at.around[tx] = append(at.around[tx], ps[0])
 	last := ps[len(ps)-1]
 	for k, p := range parts[part] {
-		if c == nil || p.frame != nil || len(p.rx) == 0 || p.start() < last.start() {
+		if p == at || p.frame != nil || len(p.rx) == 0 || p.start() < last.start() {
 			continue
 		}
-		if x, under := vxlanOf(v, p.node, p.rx[0].Dev); x != nil && uint32(x.ID) == c.VNI && under == last.node {
+		if x, under := vxlanOf(v, p.node, p.rx[0].Dev); x != nil && x.ID == in.ID && under == last.node {
 			last.out = p
 			parts[part] = slices.Delete(parts[part], k, k+1)
 			break
@@ -205,8 +209,41 @@ func thread(parts [][]*pass, ps []*pass, o *journey, v View) bool {
 	return true
 }
 
-// wrapped reports whether a packet around the frame that left by tx is known.
-func (p *pass) wrapped(tx int) bool { return p.around != nil && len(p.around[tx]) > 0 }
+// bypass finds the frames that were for a tunnel of the same node, and came in by
+// its device without a packet around them (encap_bypass_if_local).
+func bypass(ps []*pass, v View) {
+	for _, p := range ps {
+		for k, s := range p.tx {
+			out, under := vxlanOf(v, p.node, s.Dev)
+			if out == nil || p.frame != nil || p.wrapped(k) {
+				continue
+			}
+			for _, q := range ps {
+				if len(q.rx) == 0 || q.frame != nil || q.start() < s.At {
+					continue
+				}
+				if in, at := vxlanOf(v, q.node, q.rx[0].Dev); in != nil && in.ID == out.ID && at == under {
+					p.comes(k)
+					break
+				}
+			}
+		}
+	}
+}
+
+// comes notes that it is known what came of the frame that left by tx: first of
+// all, no packet around it.
+func (p *pass) comes(tx int) {
+	if p.around == nil {
+		p.around = make([][]*pass, len(p.tx))
+	}
+	if p.around[tx] == nil {
+		p.around[tx] = []*pass{}
+	}
+}
+
+// wrapped reports whether it is known what came of the frame that left by tx.
+func (p *pass) wrapped(tx int) bool { return p.around != nil && p.around[tx] != nil }
 
 // header returns the header with which a pass begins.
 func (p *pass) header() trace.Header {
@@ -254,7 +291,7 @@ func (b *builder) notWrapped(t *trace.Trace, n *state.Node, s *Sighting, set set
 	if u := b.view.Node(under); u != nil {
 		far, _ := netip.ParseAddr(to)
 		near, err := netip.ParseAddr(x.Local)
-		r := u.Lookup(far)
+		r := u.Route(state.Query{Dst: far, Src: near})
 		if (r == nil || r.Type != "unicast") && !u.LocalAddr(far) || err == nil && !u.LocalAddr(near) {
 			set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", to)
 			return
@@ -263,16 +300,33 @@ func (b *builder) notWrapped(t *trace.Trace, n *state.Node, s *Sighting, set set
 	set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
 }
 
-// notUnwrapped explains a packet that a tunnel's end took, and whose frame it
-// did not let in: it is of another tunnel (vxlan_rcv, vxlan_vs_find_vni).
-func (b *builder) notUnwrapped(t *trace.Trace, n *state.Node, last *pass, h trace.Header, set setter) {
-	for _, l := range n.Links {
-		if x := l.VXLAN; x != nil && uint32(x.ID) == last.frame.VNI && x.Port == int(h.DstPort) && l.Up {
-			set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
-			return
-		}
+// refused writes down that nobody has the port which a packet around a frame was for.
+func (b *builder) refused(p *pass, n *state.Node) {
+	if h := outermost(b.last()); p.met(trace.Input, Last) && p.out == nil && n != nil && !listens(n, h) {
+		port := map[string]string{"port": strconv.Itoa(int(h.DstPort))}
+		b.add(p.node, trace.Step{Point: trace.Socket, Before: h, After: h, Evidence: trace.Explained,
+			Code: trace.CodeRefused, Args: port, Note: trace.StepNote(trace.CodeRefused, port)})
 	}
-	set(trace.Unbridged, trace.Explained, trace.CodeNoTunnel, "dev", last.rx[0].Dev)
+}
+
+// met reports whether the packet was at an edge of a hook in this pass.
+func (p *pass) met(at trace.Point, e Edge) bool {
+	return slices.ContainsFunc(p.hooks, func(h Hook) bool { return h.Point == at && h.Edge == e })
+}
+
+// notUnwrapped explains a packet that passed INPUT and whose frame did not come
+// out: there is no tunnel's end, or not of this tunnel (vxlan_rcv, vxlan_vs_find_vni).
+func (b *builder) notUnwrapped(t *trace.Trace, n *state.Node, last *pass, h trace.Header, set setter) {
+	switch {
+	case !listens(n, h):
+		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
+	case slices.ContainsFunc(n.Links, func(l state.Link) bool {
+		return l.VXLAN != nil && uint32(l.VXLAN.ID) == last.frame.VNI && l.VXLAN.Port == int(h.DstPort) && l.Up
+	}):
+		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
+	default:
+		set(trace.Unbridged, trace.Explained, trace.CodeNoTunnel, "dev", last.rx[0].Dev)
+	}
 }
 
 // last returns the header as it was at the last step.
