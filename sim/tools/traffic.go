@@ -18,11 +18,11 @@ import (
 
 func init() {
 	for name, p := range map[string]program{"ping": runPing, "curl": runCurl, "nc": runNC, "netcat": runNC, "traceroute": runTraceroute,
-		"sleep": runSleep, "kill": runKill} {
+		"ss": runSS, "sleep": runSleep, "kill": runKill} {
 		programs[name] = p
 		delete(unmodelled, name)
 	}
-	unmodelled["ss"], unmodelled["tcpdump"] = true, true
+	unmodelled["tcpdump"] = true
 }
 
 // patience is how long a program in the foreground may run on the world's
