@@ -37,6 +37,9 @@ func (w *World) arrive(dev *Link, p *packet) {
 		p.typ = toMulticast
 	}
 	w.note(p, trace.RX, dev)
+	if len(dev.ns.taps) > 0 {
+		w.tapped(dev, p, false)
+	}
 }
 
 // received hands a frame to whoever owns the device, or to its protocol.
@@ -87,6 +90,9 @@ func (w *World) devXmit(dev *Link, p *packet) {
 	w.xmits++
 	defer func() { w.xmits-- }()
 	w.note(p, trace.TX, dev)
+	if len(dev.ns.taps) > 0 {
+		w.tapped(dev, p, true)
+	}
 	switch dev.kind {
 	case kindLoopback: // loopback_xmit: the route and the connection stay with the packet
 		w.netifRx(dev, p)

@@ -36,6 +36,7 @@ type Netns struct {
 	ct       conntrack
 	socks    sockets
 	procs    []*Process
+	taps     []*tap
 	hostname string            // what its programs see (op.Spawn)
 	files    map[string]string // so, too
 
