@@ -127,7 +127,7 @@ func (w *World) forwardTo(to *Link, p *packet) {
 func (p *packet) scrub(to *Netns) {
 	p.typ = toHost
 	p.route, p.routed = route{}, false
-	p.physIn, p.physOut, p.fragMax = nil, nil, 0
+	p.physIn, p.physOut, p.fragMax, p.mayFragment = nil, nil, 0, false
 	p.resetCT()
 	p.sock = nil
 	if p.ns != to {

@@ -19,7 +19,7 @@ func (w *World) ipForward(n *Netns, p *packet) {
 	}
 	if mtu := n.forwardMTU(&p.route, p.dst); int(p.len) > mtu && p.flags&ipDF != 0 {
 		// ip_exceeds_mtu: what was put together from fragments counts by the largest of them
-		if p.fragMax == 0 || int(p.fragMax) > mtu {
+		if p.fragMax == 0 && !p.mayFragment || int(p.fragMax) > mtu {
 			w.tooBig(p, out, mtu)
 			return
 		}

@@ -55,7 +55,7 @@ func (w *World) ipOutput(n *Netns, p *packet) {
 func (w *World) ipFinishOutput(n *Netns, p *packet) {
 	mtu := n.outputMTU(p)
 	if int(p.len) > mtu || p.fragMax != 0 {
-		if int(p.len) > mtu && p.flags&ipDF != 0 && (p.fragMax == 0 || int(p.fragMax) > mtu) {
+		if int(p.len) > mtu && p.flags&ipDF != 0 && (p.fragMax == 0 && !p.mayFragment || int(p.fragMax) > mtu) {
 			w.tooBig(p, p.route.dev, mtu)
 			return
 		}

@@ -124,6 +124,9 @@ type packet struct {
 	vni     uint32
 	whole   *wholePacket // of a fragment: what it is a piece of
 	fragMax uint16       // of a packet put together from fragments: the largest of them
+	// mayFragment: its own node splits it in spite of ipDF, should another way out
+	// than the one it was made for be too narrow (skb->ignore_df).
+	mayFragment bool
 
 	ns     *Netns // the namespace it is in now
 	in     *Link  // the device it came in by; nil when it was made here

@@ -141,9 +141,11 @@ func (s *Socket) prepare(p *packet, proto uint8, r *route) int {
 		}
 		return emsgsize
 	}
-	if s.PMTU != PMTUDont && int(p.len) <= mtu { // ip_dont_fragment, include/net/ip.h
+	switch fits := int(p.len) <= mtu; { // ip_dont_fragment, include/net/ip.h
+	case s.PMTU == PMTUDo, s.PMTU != PMTUDont && fits && !s.ns.mtuLocked(r, p.dst):
 		p.flags |= ipDF
 	}
+	p.mayFragment = s.PMTU != PMTUDo // ip_sk_ignore_df
 	return 0
 }
 
