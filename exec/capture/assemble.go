@@ -63,6 +63,8 @@ type journey struct {
 	// open says that at the last look it had come to no certain end.
 	open      bool
 	tunnelled bool // the packet is known to have a frame inside
+	inside    *journey
+	around    []*journey
 	family    *family
 }
 
@@ -198,13 +200,33 @@ func (w whole) open() bool {
 	return w.journey.open || slices.ContainsFunc(w.kin(), func(j *journey) bool { return j.open })
 }
 
-// kin returns the journeys that end together with this one.
+// kin returns the journeys that end together with this one: of the packet that it
+// is a piece of, of its pieces, of the frame inside it and the packets around it;
+// and theirs.
 func (w whole) kin() []*journey {
-	kin := w.journey.kin()
-	for _, o := range w.around {
-		kin = append(append(kin, o), o.kin()...)
+	if w.family == nil && w.inside == nil && len(w.around) == 0 {
+		return nil
 	}
-	return kin
+	kin := []*journey{w.journey}
+	add := func(j *journey) {
+		if j != nil && !slices.Contains(kin, j) {
+			kin = append(kin, j)
+		}
+	}
+	for i := 0; i < len(kin); i++ {
+		j := kin[i]
+		add(j.inside)
+		for _, o := range j.around {
+			add(o)
+		}
+		if f := j.family; f != nil {
+			add(f.whole)
+			for _, p := range f.pieces {
+				add(p)
+			}
+		}
+	}
+	return kin[1:]
 }
 
 // split takes ARP's repetitions apart: one request is like the other, byte for
@@ -280,6 +302,7 @@ type pass struct {
 	// such a packet the frame inside it, and what the frame did when it was out.
 	around [][]*pass
 	frame  *Carried
+	onward bool // it went on elsewhere
 	out    *pass
 }
 
@@ -417,7 +440,7 @@ func (p *pass) wanted(v View) bool {
 
 // lost reports whether a frame ended within a tunnel, or before it.
 func (p *pass) lost(v View) bool {
-	return p.frame != nil && len(p.tx) == 0 && p.out == nil || p.unwrapped(v) != nil
+	return p.frame != nil && len(p.tx) == 0 && !p.onward && p.out == nil || p.unwrapped(v) != nil
 }
 
 // prune takes away the copies of a frame that were only seen to arrive in a node

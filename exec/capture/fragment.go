@@ -76,18 +76,6 @@ func (j *journey) headers(fn func(trace.Header) bool) bool {
 		slices.ContainsFunc(j.hooks, func(h Hook) bool { return fn(h.Header) })
 }
 
-// kin returns the journeys that end together with this one.
-func (j *journey) kin() []*journey {
-	switch f := j.family; {
-	case f == nil:
-		return nil
-	case f.whole == nil:
-		return f.pieces
-	default:
-		return append(slices.Clone(f.pieces), f.whole)
-	}
-}
-
 // split reports whether the journey is that of a packet which went on in pieces.
 func (j *journey) split() bool { return j.family != nil && j.family.whole == j }
 
@@ -140,12 +128,21 @@ func (j *journey) met(node string, at trace.Point) bool {
 }
 
 // packet returns the header by which a tale's conversation is known: of a piece,
-// that of the packet it is of.
+// that of the packet it is of; of one around a frame, the frame's.
 func (e tale) packet(t *trace.Trace) trace.Header {
-	if f := e.family; f != nil && f.whole != nil {
-		return f.whole.header()
+	j := e.journey
+	for range 4 { // a frame may be a piece itself
+		if f := j.family; f != nil && f.whole != nil {
+			j = f.whole
+		}
+		if j.inside != nil {
+			j = j.inside
+		}
 	}
-	return t.First()
+	if j == e.journey {
+		return t.First()
+	}
+	return j.header()
 }
 
 // reappears reports whether a packet that was split is whole again with a hook:

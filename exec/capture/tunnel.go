@@ -48,20 +48,20 @@ func (d *Decoder) Carried(payload []byte) *Carried {
 	return &Carried{binary.BigEndian.Uint32(payload[4:]) >> 8, h, k}
 }
 
-// whole is a journey, with those of the packets around it.
-type whole struct {
-	*journey
-	around []*journey
-}
+// whole is a journey that is told, with those of the packets around it.
+type whole struct{ *journey }
 
 // wholes sorts the journeys under way by what carries what.
 func (a *Assembler) wholes() []whole {
 	var frames, unseen []*journey
-	around := map[Key][]*journey{}
+	for _, j := range a.open {
+		j.inside, j.around = nil, nil
+	}
+	into := func(frame, o *journey) { o.inside, frame.around = frame, append(frame.around, o) }
 	for k, j := range a.open {
 		switch in := j.carries(a.view); {
 		case in != nil && in.Key != k && a.open[in.Key] != nil && a.open[in.Key].carries(a.view) == nil:
-			around[in.Key] = append(around[in.Key], j)
+			into(a.open[in.Key], j)
 		case len(j.sightings) == 0 && tunnelled(j.hooks[0].Header, a.view):
 			unseen = append(unseen, j)
 		default:
@@ -79,12 +79,12 @@ func (a *Assembler) wholes() []whole {
 		if frame == nil {
 			frames = append(frames, o)
 		} else {
-			around[frame.key] = append(around[frame.key], o)
+			into(frame, o)
 		}
 	}
 	ws := make([]whole, 0, len(frames))
 	for _, j := range frames {
-		ws = append(ws, whole{j, around[j.key]})
+		ws = append(ws, whole{j})
 	}
 	return ws
 }
@@ -189,8 +189,8 @@ func thread(parts [][]*pass, ps []*pass, o *journey, v View) bool {
 	}
 	in, _ := vxlanOf(v, at.node, at.tx[tx].Dev)
 	frame := &Carried{VNI: uint32(in.ID), Header: at.tx[tx].Header}
-	for _, p := range ps {
-		p.frame = frame
+	for i, p := range ps {
+		p.frame, p.onward = frame, i < len(ps)-1
 	}
 	at.comes(tx)
 	at.around[tx] = append(at.around[tx], ps[0])

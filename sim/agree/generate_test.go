@@ -96,8 +96,15 @@ func (g *gen) node(name string, kind state.Kind) *gnode {
 	if kind == state.Machine && !g.one(6) {
 		g.setupf(n, "ip link set lo up")
 	}
+	if kind == state.Machine {
+		g.setupf(n, unlimited)
+	}
 	return n
 }
+
+// unlimited lets a node tell of every error: when the next may be told depends on
+// the moment, and what was told before is in no snapshot (icmpv4_xrlim_allow).
+const unlimited = "sysctl -qw net.ipv4.icmp_ratelimit=0"
 
 func (g *gen) specs() (specs []op.NodeSpec) {
 	for _, n := range g.nodes {
@@ -121,6 +128,9 @@ func (g *gen) setupf(n *gnode, format string, args ...any) {
 func (g *gen) dev(n *gnode, name string) *gdev {
 	d := &gdev{node: n, name: name}
 	n.devs = append(n.devs, d)
+	if n.kind == state.Container && len(n.devs) == 1 {
+		g.do(n, unlimited)
+	}
 	line := fmt.Sprintf("%s# sysctl -qw net.ipv4.neigh.%s.retrans_time_ms=20", n.name, name)
 	if n.kind == state.Container || g.started() {
 		g.lines = append(g.lines, line)

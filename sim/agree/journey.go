@@ -227,10 +227,6 @@ func (r *Renderer) journey(t *trace.Trace) string {
 		if r.switches[hop.Node] {
 			continue
 		}
-		if i > 0 && i < len(t.Hops)-1 && passedBy(hop) {
-			also = append(also, hop.Node)
-			continue
-		}
 		for k, s := range hop.Steps {
 			line, ok := r.step(hop.Node, &s)
 			if !ok {
@@ -270,12 +266,6 @@ func (r *Renderer) journey(t *trace.Trace) string {
 		lines = append(lines, "also: "+strings.Join(also, " "))
 	}
 	return title + "\n" + strings.Join(lines, "\n") + "\n" + r.end(t)
-}
-
-// passedBy reports whether a node only saw the packet go by, beneath a macvlan
-// that it was for.
-func passedBy(h trace.Hop) bool {
-	return !slices.ContainsFunc(h.Steps, func(s trace.Step) bool { return s.Point != trace.RX })
 }
 
 // step writes a point down. ok is false for one the kernel cannot report.
