@@ -93,7 +93,9 @@ func (w *World) icmpEcho(n *Netns, q *packet) {
 	p.icmpType, p.sport, p.dport, p.icmpSeq = icmpEchoReply, q.sport, q.dport, q.icmpSeq
 	p.len, p.payload = q.len, q.payload
 	w.depart(p, q.flow, !q.reply)
+	w.icmpSending = true
 	w.send(nil, n, p, r)
+	w.icmpSending = false
 }
 
 // icmpErrno is what an "unreachable" message means to a socket, by its code,

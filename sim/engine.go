@@ -15,10 +15,13 @@ type engine struct {
 	backlog []arrival // frames on their way between devices, oldest first (struct softnet_data)
 	head    int
 	xmits   int // devices that are sending right now, one by way of the other (softnet_data.xmit.recursion)
-	timers  timers
-	seq     uint64
-	ctx     context.Context // of the operation under way
-	free    []*packet
+	// icmpSending says that a message of the kernel's own is on its way out: what
+	// becomes of it there tells nobody of an error (icmp_xmit_lock, net/ipv4/icmp.c).
+	icmpSending bool
+	timers      timers
+	seq         uint64
+	ctx         context.Context // of the operation under way
+	free        []*packet
 }
 
 // arrival is a frame that a device is about to receive.

@@ -37,6 +37,8 @@ type fragQueue struct {
 type wholePacket struct {
 	p  *packet      // nil once it is whole again
 	of *wholePacket // it is itself a piece of this one
+	// carried is the frame inside, of which a piece tells nothing.
+	carried *header
 	// Once it is whole again: the journey it went on with. Pieces that a bridge flooded are put
 	// together more than once.
 	trail trail
@@ -65,13 +67,13 @@ func (w *World) fragment(p *packet, mtu int, send func(*packet)) {
 		w.vanish(p)
 		return
 	}
-	whole := &wholePacket{p: p, of: p.whole}
+	whole := &wholePacket{p: p, of: p.whole, carried: p.carried}
 	total := p.len - head
 	pieces := make([]*packet, 0, total/room+1)
 	for at := int32(0); at < total; at += room {
 		f := w.newPacket()
 		*f = *p
-		f.payload, f.whole, f.sock = nil, whole, nil
+		f.payload, f.whole, f.sock, f.carried = nil, whole, nil, nil
 		f.len = head + min(room, total-at)
 		f.fragOffset = p.fragOffset + uint16(at)
 		f.flags = p.flags & ipMF
@@ -182,6 +184,9 @@ func (w *World) resume(whole, first *packet) {
 	o := first.whole
 	for o != nil && o.of != nil { // a piece that was split again
 		o = o.of
+	}
+	if o != nil {
+		whole.carried = o.carried
 	}
 	switch {
 	case o == nil:

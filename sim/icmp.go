@@ -28,7 +28,7 @@ func (w *World) icmpSend(orig *packet, typ, code uint8, info uint32) {
 	if t := orig.route.typ; t == rtnBroadcast || t == rtnMulticast {
 		return
 	}
-	if orig.proto == protoICMP && icmpIsError(orig.icmpType) {
+	if orig.proto == protoICMP && icmpIsError(orig.icmpType) || w.icmpSending {
 		return
 	}
 	var src IP // 0: by the way out
@@ -59,7 +59,9 @@ func (w *World) icmpSend(orig *packet, typ, code uint8, info uint32) {
 	p.route, p.routed = r, true
 	p.attach(orig) // icmp_glue_bits
 	w.depart(p, orig.flow, !orig.reply)
+	w.icmpSending = true
 	w.ipLocalOut(n, p)
+	w.icmpSending = false
 }
 
 // dummyIP is the source of an error from a node without addresses (INADDR_DUMMY, RFC 7600).

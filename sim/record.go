@@ -225,8 +225,8 @@ func (j *journey) trace() trace.Trace {
 		}
 	}
 	t.Summary = t.First().Summary()
-	last := j.ending(kept)
-	e := j.branches[last.branch].end
+	last := kept[len(kept)-1]
+	e := j.ending(kept)
 	if e.disposition == "" {
 		e = ending{disposition: trace.Vanished, code: trace.CodeVanished}
 	}
@@ -285,35 +285,32 @@ func (j *journey) visits() []*visit {
 	return all
 }
 
-// ending returns the visit with which a journey ended. A broadcast has many
-// copies: it ended with the first that was for somebody; otherwise with the last
-// that came to another end than that nobody wanted it.
-func (j *journey) ending(visits []*visit) *visit {
-	lost := visits[len(visits)-1]
-	for i := len(visits) - 1; i >= 0; i-- {
-		if v := visits[i]; lost.unclaimed(j) && !v.unclaimed(j) && v.last(j) {
-			lost = v
-		}
-	}
+// ending says how a journey ended. A broadcast has many copies: it ended with the
+// first that was for somebody; otherwise with the last that came to another end
+// than that nobody wanted it.
+func (j *journey) ending(visits []*visit) ending {
 	for _, v := range visits {
-		switch j.branches[v.branch].end.disposition {
-		case trace.Delivered, trace.NoWayBack:
-			if v.last(j) {
-				return v
-			}
+		e := j.branches[v.branch].end
+		if (e.disposition == trace.Delivered || e.disposition == trace.NoWayBack) && (e.ns == nil || e.ns == v.ns) && !v.around() {
+			return e
 		}
 	}
-	return lost
+	for i := range slices.Backward(j.branches) { // a copy that went no further has no visit of its own
+		if e := j.branches[i].end; e.disposition != trace.Unclaimed && e.disposition != "" && len(j.branches) > 1 {
+			return e
+		}
+	}
+	return j.branches[visits[len(visits)-1].branch].end
 }
 
-func (v *visit) unclaimed(j *journey) bool {
-	return j.branches[v.branch].end.disposition == trace.Unclaimed
-}
-
-// last reports whether the copy whose visit it is came to its end there.
-func (v *visit) last(j *journey) bool {
-	e := &j.branches[v.branch].end
-	return e.ns == nil || e.ns == v.ns
+// around reports whether what ended with the visit was the packet around a frame.
+func (v *visit) around() bool {
+	for _, s := range slices.Backward(v.steps) {
+		if s.branch == v.branch {
+			return s.carried != nil
+		}
+	}
+	return false
 }
 
 // prune takes away the visits of copies that nobody wanted and that were only

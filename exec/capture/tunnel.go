@@ -115,18 +115,19 @@ func (w whole) traces(v View) (ts []trace.Trace) {
 // tunnelled reports whether a packet is one that a tunnel of the lab makes.
 func tunnelled(h trace.Header, v View) bool { return h.Proto == "udp" && v.Tunnel(h.DstPort) }
 
-// carries returns the frame inside a journey's packet, or nil.
+// carries returns the frame inside a journey's packet, or nil. NAT may have given
+// the packet another port before somebody saw it, but not before OUTPUT.
 func (j *journey) carries(v View) *Carried {
-	for i := range j.sightings {
-		s := &j.sightings[i]
-		if s.Carried == nil {
-			return nil
-		}
-		if j.tunnelled = j.tunnelled || tunnelled(s.Header, v); j.tunnelled { // also when NAT gives it another port later on
-			return s.Carried
-		}
+	if len(j.sightings) == 0 || j.sightings[0].Carried == nil {
+		return nil
 	}
-	return nil
+	if !j.tunnelled {
+		j.tunnelled = j.headers(func(h trace.Header) bool { return tunnelled(h, v) })
+	}
+	if !j.tunnelled {
+		return nil
+	}
+	return j.sightings[0].Carried
 }
 
 // fits reports whether a packet that nobody saw may be the one around a frame:
