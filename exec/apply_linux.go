@@ -65,6 +65,9 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 		in.settle(ctx)
 	}
 	in.rescan()
+	if !in.building && movesCarriers(o) {
+		in.syncCarriers()
+	}
 	in.mu.Lock()
 	in.collect = nil
 	in.mu.Unlock()

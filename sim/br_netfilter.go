@@ -52,17 +52,13 @@ func (w *World) brNfPreRoutingFinish(br, port *Link, p *packet, other, changed b
 		case refuse == nil:
 			w.brNfDNAT(port, p, r)
 			return
-		case refuse.disposition != trace.ForwardingOff:
-			w.refuseRoute(p, refuse)
-			return
+		case refuse.disposition == trace.ForwardingOff || refuse.disposition == trace.NoRouteTo:
+			// A refusal is a route too (ip_error), by way of lo: the bridge passes it
+			// up, and there it ends. So what is translated to a neighbour on the same
+			// bridge needs ip_forward.
+			p.dstMAC, p.typ = br.mac, toHost
 		default:
-			// "Bridged-and-DNAT'ed traffic doesn't require ip_forwarding."
-			r, errno := n.routeOutput(p.dst, 0, nil, 0, p.tos)
-			if errno != 0 || r.dev != br {
-				w.refuseRoute(p, refuse)
-				return
-			}
-			w.brNfDNAT(port, p, r)
+			w.refuseRoute(p, refuse)
 			return
 		}
 	}

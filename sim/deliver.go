@@ -124,15 +124,15 @@ func (w *World) icmpTell(n *Netns, p *packet, e ending) {
 	}
 	told := SocketError{Errno: errno, From: p.src, Type: p.icmpType, Code: p.icmpCode, Info: p.icmpInfo, Dst: q.dst, DstPort: q.dport,
 		Seq: q.icmpSeq, TTL: p.ttl, At: w.now}
-	quoted := *q
+	quoted, in, iif := *q, p.in, p.iif()
 	w.end(p, e)
 	switch quoted.proto {
 	case protoICMP:
 		if quoted.icmpType == icmpEcho {
-			n.pingError(&quoted, told)
+			n.pingError(&quoted, told, iif)
 		}
 	case protoUDP:
-		if s := n.udpLookup(quoted.src, quoted.dst, quoted.sport, quoted.dport, nil); s != nil {
+		if s := n.udpLookup(quoted.src, quoted.dst, quoted.sport, quoted.dport, in); s != nil {
 			s.udpError(told, final)
 		}
 	case protoTCP:

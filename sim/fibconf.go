@@ -265,7 +265,7 @@ func (n *Netns) checkGateway(c *fibConfig, r *fibRow) *op.Failure {
 			return fail(enodev, "Nexthop device required for onlink")
 		case !c.dev.up:
 			return fail(enetdown, "Nexthop device is not up")
-		case n.addrTypeIn(c.gateway, tableLocal, c.dev) != rtnUnicast:
+		case n.addrType(c.gateway) != rtnUnicast: // on whatever link (inet_addr_type_dev_table)
 			return fail(einval, "Nexthop has invalid gateway")
 		}
 		r.linkdown, r.nhScope = !c.dev.carrierOn, scopeLink

@@ -70,7 +70,7 @@ func (n *Netns) pingSocket(local IP, id uint16) *Socket {
 func (w *World) pingRcv(n *Netns, p *packet, e ending) {
 	d := Datagram{Src: p.src, Dst: p.dst, TTL: p.ttl, Seq: p.icmpSeq, Len: int(p.len) - 20, At: w.now}
 	s := n.pingSocket(p.dst, p.sport)
-	if s != nil && !s.fits(p.in) {
+	if s != nil && !s.fits(p.iif()) {
 		s = nil
 	}
 	w.end(p, e)
@@ -79,10 +79,11 @@ func (w *World) pingRcv(n *Netns, p *packet, e ending) {
 	}
 }
 
-// pingError takes an ICMP error about an echo request (ping_err).
-func (n *Netns) pingError(q *header, e SocketError) {
+// pingError takes an ICMP error about an echo request, which came in by a
+// device (ping_err).
+func (n *Netns) pingError(q *header, e SocketError, in *Link) {
 	s := n.pingSocket(q.src, q.sport)
-	if s == nil || e.Type == icmpDestUnreach && e.Code == icmpFragNeeded && s.PMTU == PMTUDont {
+	if s == nil || !s.fits(in) || e.Type == icmpDestUnreach && e.Code == icmpFragNeeded && s.PMTU == PMTUDont {
 		return
 	}
 	if s.RecvErr {

@@ -220,10 +220,17 @@ func (t *sockets) remove(s *Socket) {
 }
 
 // fits reports whether a packet that came in by a device may be for a socket
-// that is bound to one. What a node sends itself over lo counts as come in by
-// the device it was sent for (inet_iif).
-func (s *Socket) fits(in *Link) bool {
-	return s.dev == nil || in == nil || s.dev == in || in == s.ns.lo
+// that is bound to one.
+func (s *Socket) fits(in *Link) bool { return s.dev == nil || in == nil || s.dev == in }
+
+// iif is the device that a packet counts as come in by. What a node sends itself
+// goes over lo, but counts as come in by the link that has the address it is for
+// (inet_iif; ip_route_output_key_hash_rcu keeps that link in rt_iif).
+func (p *packet) iif() *Link {
+	if r := &p.route; p.in == p.ns.lo && !r.input && r.row != nil && r.row.typ == rtnLocal {
+		return r.row.dev
+	}
+	return p.in
 }
 
 func (s *Socket) key() connKey { return connKey{s.local, s.remote, s.lport, s.rport} }

@@ -244,7 +244,7 @@ func (w *World) tcpConnect(s *Socket, ip IP, port uint16) int {
 func (w *World) tcpRcv(n *Netns, p *packet) {
 	opens := p.tcpFlags&(tcpSYN|tcpACK|tcpRST|tcpFIN) == tcpSYN
 	s := n.socks.conns[connKey{p.dst, p.src, p.dport, p.sport}]
-	listener := n.tcpListener(p.dst, p.dport, p.in)
+	listener := n.tcpListener(p.dst, p.dport, p.iif())
 	if s != nil && s.tcp.state == tcpTimeWait && opens && listener != nil && after(p.seq, s.tcp.rcv) {
 		w.tcpDone(s, 0) // TCP_TW_SYN: a new connection between the same ports
 		s = nil

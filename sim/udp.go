@@ -154,7 +154,7 @@ func (w *World) udpRcv(n *Netns, p *packet) {
 	if w.vxlanRcv(n, p) { // the encap_rcv of a tunnel's socket
 		return
 	}
-	s := n.udpLookup(p.dst, p.src, p.dport, p.sport, p.in)
+	s := n.udpLookup(p.dst, p.src, p.dport, p.sport, p.iif())
 	e := ending{disposition: trace.Delivered, code: trace.CodeDelivered}
 	st := w.note(p, trace.Socket, nil)
 	if s == nil {

@@ -658,7 +658,7 @@ func (b *builder) route(node string, n *state.Node, h trace.Header, dev string) 
 	switch {
 	case dev == "":
 		s.Verdict, s.Note = trace.Local, "local "+h.Dst.String()
-	case n != nil && n.LocalAddr(h.Dst) && loopback(n, dev): // with ping -I it may go out all the same
+	case n != nil && loopback(n, dev): // whatever ping -I lo asks for (RTCF_LOCAL, __mkroute_output)
 		s.Verdict, s.Note = trace.Local, "local "+h.Dst.String()
 	case n != nil:
 		if r := n.Lookup(h.Dst); r != nil {
