@@ -77,6 +77,15 @@ type Outcome struct {
 	Traces         []trace.Trace
 }
 
+// Deeds are the operations that the line's commands consisted of, where they
+// were more than one.
+func (o Outcome) Deeds() (deeds []op.Deed) {
+	for _, e := range o.Ops {
+		deeds = append(deeds, e.Result.Deeds...)
+	}
+	return deeds
+}
+
 // SyntaxError is a line that the shell cannot read.
 type SyntaxError struct {
 	Line, Col int // within the text, from 1
@@ -613,6 +622,10 @@ func readsInput(argv []string) bool {
 	switch path.Base(argv[0]) {
 	case "ip", "bridge", "sysctl", "tcpdump":
 		return slices.Contains(argv, "-")
+	case "docker":
+		return slices.Contains(argv, "-i") || slices.Contains(argv, "-it")
+	case "dockerd":
+		return false
 	case "brctl", "ifconfig", "route", "iptables", "iptables-save", "ping", "curl", "ss", "ls", "arp", "conntrack", "nft",
 		"sleep", "ps", "pkill", "killall", "kill", "stat", "find", "test", "date", "id", "uname", "hostname", "lsns",
 		"traceroute", "tracepath", "ethtool", "mkdir", "rm", "touch", "true", "false", "which", "python3", "dnsmasq":

@@ -14,6 +14,7 @@ import (
 	"vethlab/exec/doctor"
 	"vethlab/lessons"
 	"vethlab/sim/agree"
+	"vethlab/sim/docker"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
 	"vethlab/sim/tools"
@@ -137,7 +138,7 @@ func openKernel(ctx context.Context, w op.World) (lessons.Backend, error) {
 	if err != nil {
 		return nil, err // not a nil *exec.Lab in an interface
 	}
-	return lab, nil
+	return docker.Wrap(lab), nil
 }
 
 func openSim(ctx context.Context, w op.World) (b lessons.Backend, err error) {
@@ -150,7 +151,7 @@ func openSim(ctx context.Context, w op.World) (b lessons.Backend, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return simLab{lab}, nil
+	return docker.Wrap(simLab{lab}), nil
 }
 
 // modelOf makes a simulated lab from what another holds.
@@ -159,7 +160,7 @@ func modelOf(_ context.Context, s *state.Snapshot) (lessons.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return simLab{lab}, nil
+	return docker.Restore(simLab{lab}, s)
 }
 
 // simLab is a simulated lab in which a defect of the model is a command that is

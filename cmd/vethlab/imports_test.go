@@ -20,13 +20,14 @@ const (
 // arrows say which parts of this repository a part may import, beside itself.
 // A part is the longest of these names that a package's path begins with.
 var arrows = map[string][]string{
-	"cmd":         {"web", "lessons", "sim", "sim/tools", "sim/agree", "sim/cmdline", "sim/op", "sim/state", "sim/trace", "exec", "assets"},
+	"cmd":         {"web", "lessons", "sim", "sim/tools", "sim/agree", "sim/docker", "sim/cmdline", "sim/op", "sim/state", "sim/trace", "exec", "assets"},
 	"web":         {"lessons", "assets", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"lessons":     {"sim/agree", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"sim":         {"sim/rule", "sim/op", "sim/state", "sim/trace"},
 	"sim/rule":    {},
 	"sim/agree":   {"sim/op", "sim/state", "sim/trace"},
 	"sim/tools":   {"sim", "sim/rule", "sim/cmdline", "sim/op", "sim/state", "sim/trace"},
+	"sim/docker":  {"sim/cmdline", "sim/op", "sim/state", "sim/trace"},
 	"exec":        {"sim/op", "sim/state", "sim/trace"},
 	"sim/cmdline": {"sim/op"},
 	"sim/op":      {"sim/state", "sim/trace"},
@@ -36,7 +37,7 @@ var arrows = map[string][]string{
 }
 
 // standardOnly are parts that import nothing but the standard library.
-var standardOnly = []string{"sim", "sim/rule", "sim/state", "sim/trace", "sim/op"}
+var standardOnly = []string{"sim", "sim/rule", "sim/state", "sim/trace", "sim/op", "sim/docker"}
 
 // forbidden reports why the package from, a path in this module, may not
 // import the package to; "" if it may.

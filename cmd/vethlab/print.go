@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"vethlab/lessons"
+	"vethlab/sim/op"
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
 )
@@ -44,6 +45,8 @@ type (
 		Status  int    `json:"status"`
 		Stdout  string `json:"stdout"`
 		Stderr  string `json:"stderr"`
+		// Operations are what a docker command consisted of, as lines of a transcript.
+		Operations []op.Deed `json:"operations,omitempty"`
 	}
 	traceEvent struct {
 		Event   string      `json:"event"` // trace
@@ -69,7 +72,7 @@ func (p *printer) event(v any) {
 // ranEvents prints a command that ended on a backend, and the journeys of its
 // packets.
 func (p *printer) ranEvents(backend, step string, l lessons.Line, out lessons.Outcome) {
-	p.event(commandEvent{"command", backend, step, l.Node, l.Text, out.Status, out.Stdout, out.Stderr})
+	p.event(commandEvent{"command", backend, step, l.Node, l.Text, out.Status, out.Stdout, out.Stderr, out.Deeds()})
 	for _, t := range out.Traces {
 		p.event(traceEvent{"trace", backend, step, t})
 	}

@@ -33,6 +33,7 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -61,15 +62,63 @@ type Engine struct {
 	mu      sync.Mutex
 	daemons map[string]*Daemon // by machine
 	random  *rand.Rand         // ids, MAC addresses and names: the same in every lab
+	source  *rand.PCG          // its state
 }
 
 // Wrap installs Docker on the machines of a lab. No daemon runs yet.
 func Wrap(lab Lab) *Engine {
-	return &Engine{lab: lab, daemons: map[string]*Daemon{}, random: rand.New(rand.NewPCG(0x0d0c, 0))}
+	source := rand.NewPCG(0x0d0c, 0)
+	return &Engine{lab: lab, daemons: map[string]*Daemon{}, random: rand.New(source), source: source}
 }
 
-// Snapshot returns the state of all nodes.
-func (e *Engine) Snapshot(ctx context.Context) (*state.Snapshot, error) { return e.lab.Snapshot(ctx) }
+// Restore is Wrap for a lab that goes on from a snapshot: with the daemons that
+// the snapshot's lab had.
+func Restore(lab Lab, s *state.Snapshot) (*Engine, error) {
+	e := Wrap(lab)
+	if len(s.Docker) == 0 {
+		return e, nil
+	}
+	var k kept
+	if err := json.Unmarshal(s.Docker, &k); err != nil {
+		return nil, fmt.Errorf("what Docker keeps: %w", err)
+	}
+	if err := e.source.UnmarshalBinary(k.Random); err != nil {
+		return nil, fmt.Errorf("what Docker keeps: %w", err)
+	}
+	if k.Daemons != nil {
+		e.daemons = k.Daemons
+	}
+	return e, nil
+}
+
+// kept is what a snapshot holds of an Engine.
+type kept struct {
+	Random  []byte
+	Daemons map[string]*Daemon
+}
+
+// Snapshot returns the state of all nodes, and what the daemons keep.
+func (e *Engine) Snapshot(ctx context.Context) (*state.Snapshot, error) {
+	s, err := e.lab.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k := kept{Daemons: map[string]*Daemon{}}
+	for machine, d := range e.daemons {
+		if d.Running || len(d.Networks) > 0 {
+			k.Daemons[machine] = d
+		}
+	}
+	if len(k.Daemons) == 0 {
+		return s, nil
+	}
+	if k.Random, err = e.source.MarshalBinary(); err == nil {
+		s.Docker, err = json.Marshal(k)
+	}
+	return s, err
+}
 
 // Close ends the lab.
 func (e *Engine) Close() error { return e.lab.Close() }
@@ -89,6 +138,8 @@ type Daemon struct {
 	Pid     int // of dockerd; 0 while it does not run
 
 	Config     Config
+	NextPool   int          // among the predefined pools, where the search for a free one goes on
+	Ports      *PortsInUse  `json:",omitempty"`
 	Networks   []*Network   // in the order they were made: bridge, host and none first
 	Containers []*Container // in the order they were made
 	Swarm      *Swarm       `json:",omitempty"`
@@ -125,6 +176,10 @@ type Container struct {
 	// Endpoints are one for each network, in the order of dockerd's sandbox once
 	// the container runs: the first gives the default route.
 	Endpoints []*Endpoint
+	NextDev   int  // the number of the next interface: eth0, eth1
+	Joins     int  // how many endpoints there were
+	Stopped   bool // by somebody: --restart does not hold
+	Ran       bool // it has been started at some time
 	// Spec is what `docker inspect` tells and nothing here needs.
 	Env, Labels []string
 }
@@ -164,15 +219,16 @@ type Endpoint struct {
 	Network string // the network's ID
 	Aliases []string
 	Links   []Link     // names the embedded DNS server knows in this network only
-	WantIP  netip.Addr // --ip
+	WantIP  netip.Addr `json:",omitzero"` // --ip
+	Order   int        // in which the container's came to be
 
 	// Set while the container runs.
 	IP       netip.Addr `json:",omitzero"`
 	MAC      string
 	Gateway  netip.Addr `json:",omitzero"`
-	HostDev  string // the end of the pair that stays: veth1a2b3c4
-	PeerDev  string // the end that becomes Dev
-	Dev      string // inside: eth0
+	HostDev  string     // the end of the pair that stays: veth1a2b3c4
+	PeerDev  string     // the end that becomes Dev
+	Dev      string     // inside: eth0
 	Mappings []Mapping
 }
 
@@ -196,6 +252,12 @@ type Network struct {
 	HostIP  netip.Addr // -o com.docker.network.bridge.host_binding_ipv4: where -p binds; zero: everywhere
 	VNI     int        // overlay
 	Ingress bool
+
+	Default   bool         // the network bridge, which dockerd makes anew at each start
+	OwnSubnet bool         // somebody chose the subnet
+	OwnBridge bool         // the driver made the device, and removes it
+	SNAT      netip.Addr   // -o com.docker.network.host_ipv4: instead of MASQUERADE
+	IPAM      []IPAMConfig // as somebody asked for it
 }
 
 // Pool is a network's subnet and the addresses given out of it.
@@ -297,7 +359,14 @@ func (e *Engine) Apply(ctx context.Context, node string, o op.Op) (op.Result, er
 	if t.Started != nil {
 		t.Started()
 	}
-	status, err := run(c)
+	err := c.tend()
+	status := 1
+	if err == nil {
+		status, err = run(c)
+	}
+	if err == nil && c.tell {
+		status, err = c.explained(run)
+	}
 	res := op.Result{Output: c.out.String(), Stderr: c.errs.String(), Status: status, Deeds: c.deeds, Traces: c.traces}
 	if l := (lost{}); errors.As(err, &l) {
 		return res, l.error

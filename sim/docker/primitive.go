@@ -24,11 +24,13 @@ type call struct {
 	argv    []string
 	stdin   string
 	explain bool // nothing is done, only told
+	tell    bool // --explain was found: that is what is wanted
 
 	out, errs strings.Builder
 	deeds     []op.Deed
 	traces    []trace.Trace
 	snap      *state.Snapshot // as of the first look since the last primitive
+	fw        firewall        // see (*call).firewall
 }
 
 // begin finds the machine's daemon; d stays nil where there is no such node.
@@ -120,8 +122,8 @@ func (c *call) result(node, line string) (op.Result, error) {
 
 // apply does a line in a node, without recording it.
 func (c *call) apply(node, line string) (op.Result, error) {
-	if text, file, ok := written(line); ok {
-		return c.engine.lab.Apply(c.ctx, node, op.FileWrite{Path: file, Text: text})
+	if o, ok := op.ParseFileWrite(line); ok {
+		return c.engine.lab.Apply(c.ctx, node, o)
 	}
 	argv, err := op.Words(strings.TrimSuffix(line, " &"))
 	if err != nil {
@@ -139,25 +141,10 @@ func (c *call) apply(node, line string) (op.Result, error) {
 	return cmd.Finish(res), err
 }
 
-// written reads a line of the form `printf '%s' TEXT > FILE`.
-func written(line string) (text, file string, ok bool) {
-	rest, ok := strings.CutPrefix(line, "printf %s ")
-	if !ok {
-		return "", "", false
-	}
-	i := strings.LastIndex(rest, " > ")
-	if i < 0 {
-		return "", "", false
-	}
-	w, err := op.Words(rest[:i])
-	if err != nil || len(w) != 1 {
-		return "", "", false
-	}
-	return w[0], rest[i+3:], true
-}
-
 // write puts text in a file of the machine, and makes the directories to it.
-func (c *call) write(file, text string) error { return c.do("%s", op.FileWrite{Path: file, Text: text}) }
+func (c *call) write(file, text string) error {
+	return c.do("%s", op.FileWrite{Path: file, Text: text})
+}
 
 // read reads a file of the machine. It is no primitive.
 func (c *call) read(file string) (text string, ok bool, err error) {
@@ -250,6 +237,10 @@ func (c *call) randomMAC() string {
 	return fmt.Sprintf("02:42:%s:%s:%s:%s", h[:2], h[2:4], h[4:6], h[6:])
 }
 
-// now is the lab's time, since 1970: it stands still, for a simulated lab has
-// no other clock that a daemon could ask.
-func (c *call) now() time.Duration { return 0 }
+// now is the lab's time, since 1970: of the lab's own clock where it has one.
+func (c *call) now() time.Duration {
+	if l, ok := c.engine.lab.(interface{ Now() time.Time }); ok {
+		return time.Duration(l.Now().UnixNano())
+	}
+	return time.Duration(time.Now().UnixNano())
+}

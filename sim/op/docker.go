@@ -32,7 +32,7 @@ type Spawn struct {
 }
 
 // FileWrite writes a file of a machine, and makes the directories to it:
-// printf %s TEXT > PATH.
+// printf TEXT > PATH.
 type FileWrite struct{ Path, Text string }
 
 func (Spawn) op()     {}
@@ -66,7 +66,43 @@ func (o Spawn) String() string {
 	return b.String() + " &"
 }
 
-func (o FileWrite) String() string { return "printf %s " + quote(o.Text) + " > " + quote(o.Path) }
+// inFormat writes a text as printf(1)'s format.
+var inFormat = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\t", `\t`, "%", "%%")
+
+func (o FileWrite) String() string {
+	return "printf " + quote(inFormat.Replace(o.Text)) + " > " + quote(o.Path)
+}
+
+// ParseFileWrite reads what FileWrite.String writes.
+func ParseFileWrite(line string) (o FileWrite, ok bool) {
+	w, err := Words(line)
+	if err != nil || len(w) != 4 || w[0] != "printf" || w[2] != ">" {
+		return o, false
+	}
+	o.Path = w[3]
+	var b strings.Builder
+	for f := w[1]; f != ""; {
+		escape, r := false, f[:1]
+		if (f[0] == '\\' || f[0] == '%') && len(f) > 1 {
+			escape, r = true, f[:2]
+		}
+		f = f[len(r):]
+		switch {
+		case !escape:
+			b.WriteString(r)
+		case r == `\n`:
+			b.WriteByte('\n')
+		case r == `\t`:
+			b.WriteByte('\t')
+		case r == `\\`, r == "%%":
+			b.WriteByte(r[0])
+		default:
+			return o, false
+		}
+	}
+	o.Text = b.String()
+	return o, true
+}
 
 // Words splits a simple command into its words, as a shell does that knows only
 // spaces, quotes and backslashes.

@@ -340,6 +340,11 @@ func reader(argv []string) bool {
 		return len(args) > 0 && strings.HasPrefix(args[0], "show")
 	case "conntrack":
 		return len(args) > 0 && (args[0] == "-L" || args[0] == "--dump" || args[0] == "-C")
+	case "docker":
+		if len(args) > 1 && (args[0] == "network" || args[0] == "container") {
+			args = args[1:]
+		}
+		return len(args) > 0 && slices.Contains([]string{"ps", "ls", "list", "port", "inspect", "version"}, args[0])
 	case "arp", "sysctl":
 		for _, a := range args {
 			if strings.Contains(a, "=") || strings.HasPrefix(a, "-") && strings.Trim(a[1:], "aenv") != "" {

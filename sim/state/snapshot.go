@@ -5,7 +5,10 @@
 // one can be compared field by field, and one can be made from the other.
 package state
 
-import "net/netip"
+import (
+	"encoding/json"
+	"net/netip"
+)
 
 // Version of the snapshot's JSON form. It grows when a field changes meaning.
 const Version = 1
@@ -14,6 +17,9 @@ const Version = 1
 type Snapshot struct {
 	Version int    `json:"version"`
 	Nodes   []Node `json:"nodes"` // in the order the world made them, then by age
+	// Docker is what daemons of Docker keep beside the kernel (sim/docker): their
+	// networks and containers. A model of the lab goes on from it.
+	Docker json.RawMessage `json:"docker,omitempty"`
 }
 
 // Kind says what part a node plays. It changes nothing in the kernel.
