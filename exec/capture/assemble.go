@@ -169,7 +169,7 @@ func (a *Assembler) Flush(now time.Time, all bool) (left int, next time.Duration
 		t := &e.told[0]
 		a.count++
 		t.ID = fmt.Sprintf("p%d", a.count)
-		t.Flow, t.Reply = a.flows.of(e.packet(t), t.Start)
+		t.Flow, t.Reply = a.flows.belongs(e)
 	}
 	a.mu.Unlock()
 	for _, e := range ended {

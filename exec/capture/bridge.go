@@ -67,12 +67,22 @@ func (b *builder) endSwitched(n *state.Node, last *pass, set setter) bool {
 	if from != nil && from.Port != nil && !forwards(from) {
 		return because(trace.CodePortState, from)
 	}
-	if group, err := strconv.ParseUint(s.Header.DstMAC[:min(2, len(s.Header.DstMAC))], 16, 8); err != nil || group&1 == 1 {
-		return false // to everybody
+	mac := s.Header.DstMAC
+	if k := len(last.hooks); !s.Out && k > 0 && last.hooks[k-1].Header.Dst != s.Header.Dst {
+		// A new destination on the same bridge: the frame is addressed to it (br_nf_pre_routing_finish_bridge).
+		mac = ""
+		for _, nb := range n.Neighs {
+			if nb.Dev == br.Name && nextHop(n, br.Name, last.hooks[k-1].Header.Dst, nb.IP) {
+				mac = nb.MAC
+			}
+		}
+	}
+	if group, err := strconv.ParseUint(mac[:min(2, len(mac))], 16, 8); err != nil || group&1 == 1 {
+		return false // to everybody, or nobody knows
 	}
 	i := slices.IndexFunc(n.FDB, func(f state.FDB) bool {
 		l := n.Link(f.Dev)
-		return f.MAC == s.Header.DstMAC && l != nil && (l == br || l.Master == br.Name)
+		return f.MAC == mac && l != nil && (l == br || l.Master == br.Name)
 	})
 	if i < 0 { // it was flooded
 		for k := range n.Links {

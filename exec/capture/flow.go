@@ -79,7 +79,7 @@ func (f flows) of(h trace.Header, at int64) (id string, reply bool) {
 	}
 	if fl := f[e]; fl != nil && (fl.used == 0 || at-fl.used < flowAge) {
 		fl.used = at
-		return fl.id, h.Proto == "icmp" && h.ICMPType == 0 && e == e.reversed() // a node that pings itself
+		return fl.id, h.Proto == "icmp" && h.ICMPType == 0 && !h.Fragment() && e == e.reversed() // a node that pings itself
 	}
 	if fl := f[e.reversed()]; fl != nil && (fl.used == 0 || at-fl.used < flowAge) {
 		fl.used = at
@@ -89,7 +89,7 @@ func (f flows) of(h trace.Header, at int64) (id string, reply bool) {
 	fl.used = at
 	f[e] = fl
 	f.forget()
-	return fl.id, h.Proto == "icmp" && h.ICMPType == 0
+	return fl.id, h.Proto == "icmp" && h.ICMPType == 0 && !h.Fragment()
 }
 
 // forget keeps the map small: conversations are short, and a lab lives for hours.

@@ -24,6 +24,8 @@ import (
 type family struct {
 	whole  *journey // nil when no hook saw it
 	pieces []*journey
+	flow   string // the whole's conversation, once it is told
+	reply  bool
 }
 
 // relate finds out which of the journeys under way belong together.
@@ -127,22 +129,18 @@ func (j *journey) met(node string, at trace.Point) bool {
 	return j != nil && slices.ContainsFunc(j.hooks, func(h Hook) bool { return h.Node == node && h.Point == at })
 }
 
-// packet returns the header by which a tale's conversation is known: of a piece,
-// that of the packet it is of; of one around a frame, the frame's.
-func (e tale) packet(t *trace.Trace) trace.Header {
-	j := e.journey
-	for range 4 { // a frame may be a piece itself
-		if f := j.family; f != nil && f.whole != nil {
-			j = f.whole
+// belongs finds the conversation of a packet that was told. A piece tells nothing
+// of it; it is the whole's, which was told before.
+func (f flows) belongs(e tale) (flow string, reply bool) {
+	t := &e.told[0]
+	if e.family == nil || !t.First().Fragment() || e.family.flow == "" {
+		flow, reply = f.of(t.First(), t.Start)
+		if e.split() {
+			e.family.flow, e.family.reply = flow, reply
 		}
-		if j.inside != nil {
-			j = j.inside
-		}
+		return flow, reply
 	}
-	if j == e.journey {
-		return t.First()
-	}
-	return j.header()
+	return e.family.flow, e.family.reply
 }
 
 // reappears reports whether a packet that was split is whole again with a hook:

@@ -297,6 +297,14 @@ func (b *builder) notWrapped(t *trace.Trace, n *state.Node, s *Sighting, set set
 			set(trace.NoRouteTo, trace.Explained, trace.CodeNoRoute, "dst", to)
 			return
 		}
+		// A bridge's frame that may not be split is answered in the tunnel's stead
+		// (skb_tunnel_check_pmtu, net/ipv4/ip_tunnel_core.c).
+		if r != nil && bridgeOf(n, s.Dev) != nil {
+			if out := u.Link(r.Dev); out != nil && s.Header.Len > out.MTU-overhead {
+				set(trace.TooBig, trace.Explained, trace.CodeTooBig, "dev", s.Dev, "mtu", strconv.Itoa(out.MTU-overhead))
+				return
+			}
+		}
 	}
 	set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
 }
@@ -321,6 +329,7 @@ func (b *builder) notUnwrapped(t *trace.Trace, n *state.Node, last *pass, h trac
 	switch {
 	case !listens(n, h):
 		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
+		b.wayBack(t, n, h, set)
 	case slices.ContainsFunc(n.Links, func(l state.Link) bool {
 		return l.VXLAN != nil && uint32(l.VXLAN.ID) == last.frame.VNI && l.VXLAN.Port == int(h.DstPort) && l.Up
 	}):
