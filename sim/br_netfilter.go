@@ -107,7 +107,11 @@ func (w *World) brNfForward(br, to *Link, p *packet) bool {
 	}
 	p.typ = typ
 	if p.fragMax != 0 && int(p.len) > to.mtu {
-		w.fragment(p, min(int(p.fragMax), to.mtu), func(f *packet) { w.brPushXmit(to, f) })
+		w.fragment(p, min(int(p.fragMax), to.mtu), func(f *packet) {
+			drops := w.drops
+			w.brPushXmit(to, f)
+			w.drops = drops // br_dev_queue_push_xmit tells nobody
+		})
 		return false
 	}
 	return true

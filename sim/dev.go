@@ -98,23 +98,29 @@ func (w *World) devXmit(dev *Link, p *packet) {
 		w.netifRx(dev, p)
 	case kindVeth:
 		w.forwardTo(dev.peer, p)
-	case kindBridge:
+	case kindBridge: // it drops in silence, as the tunnel below does
+		drops := w.drops
 		w.brDevXmit(dev, p)
+		w.drops = drops
 	case kindMacvlan:
 		w.macvlanXmit(dev, p)
 	case kindVXLAN:
+		drops := w.drops
 		w.vxlanXmit(dev, p)
+		w.drops = drops
 	}
 }
 
 // forwardTo puts a frame on another device's doorstep (__dev_forward_skb).
 func (w *World) forwardTo(to *Link, p *packet) {
 	if to == nil || !to.up {
+		w.drops++
 		w.end(p, ending{disposition: trace.NoCarrier, code: trace.CodeNoCarrier, dev: to})
 		return
 	}
 	// is_skb_forwardable leaves room for a VLAN tag.
 	if int(p.len) > to.mtu+4 && p.etherType == ethIP {
+		w.drops++
 		w.end(p, ending{disposition: trace.TooBig, code: trace.CodeTooBig, ns: to.ns, dev: to, mtu: to.mtu})
 		return
 	}

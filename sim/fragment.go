@@ -80,12 +80,18 @@ func (w *World) fragment(p *packet, mtu int, send func(*packet)) {
 		if at+room < total {
 			f.flags |= ipMF
 		}
-		f.fragMax = 0
+		f.fragMax, f.mayFragment = 0, false
 		w.depart(f, p.flow, p.reply)
 		pieces = append(pieces, f)
 	}
 	w.waits(p, fragmented)
+	drops := w.drops
 	for _, f := range pieces {
+		if w.drops > drops { // what one piece met is spared the others
+			f.whole = nil
+			w.vanish(f)
+			continue
+		}
 		send(f)
 	}
 }

@@ -51,6 +51,7 @@ type World struct {
 
 	engine
 	rec    recorder
+	drops  int // frames that a driver dropped and told its sender of (NET_XMIT_DROP)
 	random *rand.Rand
 	inode  uint64 // of the namespace made last
 	pid    int    // of the process started last
