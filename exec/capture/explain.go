@@ -155,12 +155,20 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
 	}
 	b.append(t, s)
-	if (asks || opens || t.Code == trace.CodeRefused) && !n.LocalAddr(h.Src) {
-		if r := n.Route(state.Query{Dst: h.Src, Src: h.Dst}); r == nil || r.Type != "unicast" {
-			set(trace.NoWayBack, trace.Explained, trace.CodeNoWayBack, "dst", h.Src.String())
-			b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
-				Code: trace.CodeNoWayBack, Args: map[string]string{"dst": h.Src.String()}, Note: "the answer has no route to " + h.Src.String()})
-		}
+	if asks || opens || t.Code == trace.CodeRefused {
+		b.wayBack(t, n, h, set)
+	}
+}
+
+// wayBack explains that a packet was for the node and its answer has nowhere to go.
+func (b *builder) wayBack(t *trace.Trace, n *state.Node, h trace.Header, set setter) {
+	if n.LocalAddr(h.Src) {
+		return
+	}
+	if r := n.Route(state.Query{Dst: h.Src, Src: h.Dst}); r == nil || r.Type != "unicast" {
+		set(trace.NoWayBack, trace.Explained, trace.CodeNoWayBack, "dst", h.Src.String())
+		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
+			Code: trace.CodeNoWayBack, Args: map[string]string{"dst": h.Src.String()}, Note: "the answer has no route to " + h.Src.String()})
 	}
 }
 
