@@ -133,14 +133,16 @@ func (j *journey) met(node string, at trace.Point) bool {
 // of it; it is the whole's, which was told before.
 func (f flows) belongs(e tale) (flow string, reply bool) {
 	t := &e.told[0]
-	if e.family == nil || !t.First().Fragment() || e.family.flow == "" {
-		flow, reply = f.of(t.First(), t.Start)
-		if e.split() {
-			e.family.flow, e.family.reply = flow, reply
-		}
-		return flow, reply
+	if e.family != nil && t.First().Fragment() && e.family.flow != "" {
+		return e.family.flow, e.family.reply
 	}
-	return e.family.flow, e.family.reply
+	flow, reply = f.of(t.First(), t.Start)
+	for _, j := range append([]*journey{e.journey}, e.around...) {
+		if j.split() {
+			j.family.flow, j.family.reply = flow, reply
+		}
+	}
+	return flow, reply
 }
 
 // reappears reports whether a packet that was split is whole again with a hook:

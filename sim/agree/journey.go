@@ -332,6 +332,17 @@ func (r *Renderer) packet(h trace.Header) string {
 		}
 		return s
 	}
+	if h.Fragment() {
+		s := fmt.Sprintf("%s→%s bytes %d to %d", h.Src, h.Dst, h.FragOffset, h.FragOffset+h.Len-20)
+		if h.MoreFragments {
+			s += ", more to come,"
+		}
+		s += fmt.Sprintf(" ttl %d", h.TTL)
+		if h.Outer != nil {
+			s += r.around(h.Outer)
+		}
+		return s
+	}
 	from := r.endpoint(h.Src, h.SrcPort, h.Proto)
 	if r.tunnel(h.Proto, h.DstPort) {
 		from = h.Src.String() + ":" + r.hash(h.Src, h.SrcPort)
