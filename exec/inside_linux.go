@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -61,6 +62,8 @@ type inside struct {
 	tell  chan struct{}  // queue has something
 	busy  chan struct{}  // a journey may be under way
 	watch bool
+
+	spawned atomic.Int64 // processes started by op.Spawn
 
 	dropped uint64 // sightings that queue had no room for
 	unheard uint64 // how often netfilter's reports had no room: at least one packet each

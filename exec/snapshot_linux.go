@@ -19,7 +19,7 @@ import (
 // snapshot reads the state of all nodes; with all unset only of those that
 // changed since they were last read.
 func (in *inside) snapshot(all bool) *state.Snapshot {
-	s := &state.Snapshot{Version: state.Version}
+	s := &state.Snapshot{Version: state.Version, Spawned: int(in.spawned.Load())}
 	nodes := in.all()
 	for _, n := range nodes {
 		if all {

@@ -96,7 +96,7 @@ func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, started func(*
 	}
 	defer r.Close()
 	cmd.ExtraFiles = []*os.File{w}
-	err = n.enter(func() error { return in.start(cmd) })
+	err = n.enter(func() error { return in.startAs(cmd, op.FirstSpawn+int(in.spawned.Add(1))) })
 	w.Close()
 	if err != nil {
 		return op.Result{}, err
@@ -129,6 +129,37 @@ func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, started func(*
 	}
 	in.touch(n)
 	return op.Result{Output: strconv.Itoa(cmd.Process.Pid) + "\n"}, nil
+}
+
+// lastPid is where the number after which a pid namespace looks for the next can
+// be chosen (pid_ns_ctl_handler, kernel/pid_namespace.c).
+const lastPid = "/proc/sys/kernel/ns_last_pid"
+
+// startAs starts a child as process number pid, if that can be chosen and is
+// free. Whoever starts something at the same moment may take it: then the child
+// has another.
+func (in *inside) startAs(cmd *osexec.Cmd, pid int) error {
+	before, err := os.ReadFile(lastPid)
+	if err != nil {
+		return in.start(cmd)
+	}
+	for try := 0; ; try++ {
+		again := *cmd
+		if os.WriteFile(lastPid, []byte(strconv.Itoa(pid-1)), 0) != nil {
+			return in.start(cmd)
+		}
+		if err := in.start(cmd); err != nil {
+			return err
+		}
+		_ = os.WriteFile(lastPid, before, 0) // the others go on where they were
+		if cmd.Process.Pid == pid || try == 3 {
+			return nil
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		in.waited(cmd)
+		*cmd = again
+	}
 }
 
 // runSpawn is the process: in its network namespace already, in mount and uts

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"vethlab/sim/op"
 	"vethlab/sim/state"
 )
 
@@ -21,6 +22,7 @@ func FromSnapshot(s *state.Snapshot, o Options) (*World, error) {
 		return nil, fmt.Errorf("the snapshot has version %d; this program reads version %d", s.Version, state.Version)
 	}
 	w := empty(o)
+	w.spawned = s.Spawned
 	for i := range s.Nodes {
 		if err := w.restoreNode(&s.Nodes[i]); err != nil {
 			return nil, fmt.Errorf("node %q: %w", s.Nodes[i].Name, err)
@@ -271,7 +273,9 @@ func (n *Netns) restore(s *state.Node) error {
 			n.Start("sleep", "infinity")
 		}
 		n.procs[0].PID = s.Keeper
-		n.w.pid = max(n.w.pid, s.Keeper)
+		if s.Keeper <= op.FirstSpawn {
+			n.w.pid = max(n.w.pid, s.Keeper)
+		}
 	}
 	return nil
 }

@@ -55,6 +55,8 @@ type World struct {
 	random *rand.Rand
 	inode  uint64 // of the namespace made last
 	pid    int    // of the process started last
+
+	spawned int // processes started by op.Spawn
 }
 
 // Options are what a World does not choose itself.

@@ -9,7 +9,7 @@ import (
 
 // snapshot writes the world's whole state down.
 func (w *World) snapshot() *state.Snapshot {
-	s := &state.Snapshot{Version: state.Version}
+	s := &state.Snapshot{Version: state.Version, Spawned: w.spawned}
 	for _, n := range w.nodes {
 		s.Nodes = append(s.Nodes, n.snapshot())
 	}

@@ -18,14 +18,16 @@ func (n *Netns) Spawn(o op.Spawn) op.Result {
 	}
 	at := n
 	if o.NewNet {
-		at = n.w.addNode(n.w.freeName(orElse(o.Node, "pid-"+strconv.Itoa(n.w.pid+1))), state.Container, n.machine)
+		at = n.w.addNode(n.w.freeName(orElse(o.Node, "pid-"+strconv.Itoa(op.FirstSpawn+n.w.spawned+1))), state.Container, n.machine)
 		at.hostname, at.files = o.Hostname, o.Files
 	}
+	n.w.spawned++
 	p, errno := at.program(o.Argv)
 	if errno != 0 {
 		n.w.unused(at)
 		return serverFailed(errno)
 	}
+	p.PID = op.FirstSpawn + n.w.spawned
 	return op.Result{Output: strconv.Itoa(p.PID) + "\n"}
 }
 

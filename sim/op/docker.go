@@ -18,6 +18,9 @@ type Deed struct {
 // Spawn starts a process in the background. Its result's Output is the
 // process's number and a newline.
 //
+// The processes of a lab that were started so have the numbers 10001, 10002, …,
+// where the kernel lets somebody choose: a lab that is built again has the same.
+//
 // A namespace that no name in /run/netns pins, but a process keeps, is a node
 // too: of the name that the process has in its variable NODE, else pid-N.
 type Spawn struct {
@@ -34,6 +37,9 @@ type Spawn struct {
 // FileWrite writes a file of a machine, and makes the directories to it:
 // printf TEXT > PATH.
 type FileWrite struct{ Path, Text string }
+
+// FirstSpawn is the number before that of the first process.
+const FirstSpawn = 10000
 
 func (Spawn) op()     {}
 func (FileWrite) op() {}

@@ -17,6 +17,8 @@ const Version = 1
 type Snapshot struct {
 	Version int    `json:"version"`
 	Nodes   []Node `json:"nodes"` // in the order the world made them, then by age
+	// Spawned is how many processes were started by op.Spawn.
+	Spawned int `json:"spawned,omitempty"`
 	// Docker is what daemons of Docker keep beside the kernel (sim/docker): their
 	// networks and containers. A model of the lab goes on from it.
 	Docker json.RawMessage `json:"docker,omitempty"`
