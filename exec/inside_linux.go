@@ -584,6 +584,7 @@ func (in *inside) remove(n *node) {
 		})
 		time.Sleep(2 * time.Millisecond)
 	}
+	in.syncCarriers()
 	for _, m := range in.all() {
 		in.touch(m)
 	}
