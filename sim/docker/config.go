@@ -3,6 +3,7 @@ package docker
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -157,15 +158,20 @@ func (c *call) configure(f *flagSet) (Config, error) {
 			cfg.take(g)
 		}
 	}
-	switch {
-	case cfg.Bridge != "" && cfg.BIP != "":
-		return cfg, fmt.Errorf("failed to start daemon: You specified -b & --bip, mutually exclusive options. Please specify only one")
-	case !cfg.IPTables && !cfg.ICC:
-		return cfg, fmt.Errorf("failed to start daemon: You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true")
-	}
 	cfg.IPMasq = cfg.IPMasq && cfg.IPTables
 	cfg.DisableBridge = cfg.Bridge == "none"
 	return cfg, nil
+}
+
+// verify refuses settings that exclude each other (verifyDaemonSettings).
+func (cfg *Config) verify() error {
+	switch {
+	case cfg.Bridge != "" && cfg.BIP != "":
+		return errors.New("You specified -b & --bip, mutually exclusive options. Please specify only one") //nolint:staticcheck // the daemon's words
+	case !cfg.IPTables && !cfg.ICC:
+		return errors.New("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true") //nolint:staticcheck
+	}
+	return nil
 }
 
 // readFile reads the text of the file into cfg: getConflictFreeConfiguration.

@@ -109,6 +109,9 @@ func (c *call) startDaemon(f *flagSet) error {
 	case c.d.Running:
 		return errors.New("failed to start daemon: pid file found, ensure docker is not running or delete /var/run/docker.pid")
 	}
+	if err := cfg.verify(); err != nil {
+		return fmt.Errorf("failed to start daemon: %w", err)
+	}
 	c.d.Config, c.d.NextPool = cfg, 0
 	c.d.Ports = nil
 	if err := c.startNetworks(); err != nil {
