@@ -76,6 +76,10 @@ func (n *Netns) FDBChange(r FDBRequest) *op.Failure {
 	switch {
 	case f != nil:
 		return f
+	case l.kind == kindLoopback && r.Mode == Delete:
+		return fail(einval, "FDB delete only supported for Ethernet devices")
+	case l.kind == kindLoopback:
+		return fail(einval, "FDB add only supported for Ethernet devices")
 	case r.Master && l.master == nil:
 		return fail(eopnotsupp, "")
 	case r.Master:

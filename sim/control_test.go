@@ -76,18 +76,18 @@ func TestCarrier(t *testing.T) {
 	l := newLab(t, "host", `
 		host# ip link add br0 type bridge
 		host# ip link set br0 up
-		host# ip link add a type veth peer name b
+		host# ip link add name a type veth peer name b
 		host# ip link add link b name m type macvlan mode bridge
-		host# ip link set m up`)
+		host# ip link set dev m up`)
 	// As `ip link` on Linux 6.18 told, after each command.
 	for _, step := range []struct{ command, want string }{
 		{"", "br0 UNKNOWN true, a DOWN false, b DOWN false, m LOWERLAYERDOWN false"},
-		{"ip link set a up", "br0 UNKNOWN true, a LOWERLAYERDOWN false, b DOWN false, m LOWERLAYERDOWN false"},
-		{"ip link set b up", "br0 UNKNOWN true, a UP true, b UP true, m UP true"},
-		{"ip link set a master br0", "br0 UP true, a UP true, b UP true, m UP true"},
-		{"ip link set b down", "br0 DOWN false, a LOWERLAYERDOWN false, b DOWN false, m LOWERLAYERDOWN false"},
-		{"ip link set b up", "br0 UP true, a UP true, b UP true, m UP true"},
-		{"ip link set a nomaster", "br0 DOWN false, a UP true, b UP true, m UP true"},
+		{"ip link set dev a up", "br0 UNKNOWN true, a LOWERLAYERDOWN false, b DOWN false, m LOWERLAYERDOWN false"},
+		{"ip link set dev b up", "br0 UNKNOWN true, a UP true, b UP true, m UP true"},
+		{"ip link set dev a master br0", "br0 UP true, a UP true, b UP true, m UP true"},
+		{"ip link set dev b down", "br0 DOWN false, a LOWERLAYERDOWN false, b DOWN false, m LOWERLAYERDOWN false"},
+		{"ip link set dev b up", "br0 UP true, a UP true, b UP true, m UP true"},
+		{"ip link set dev a nomaster", "br0 DOWN false, a UP true, b UP true, m UP true"},
 	} {
 		if step.command != "" {
 			node, o := parse(t, "host# "+step.command)
@@ -112,8 +112,8 @@ func TestCarrier(t *testing.T) {
 func TestPromoteSecondaries(t *testing.T) {
 	for promote, want := range map[string]string{"0": "", "1": "10.0.0.2/24 10.0.0.3/24"} {
 		l := newLab(t, "host", `
-			host# ip link add a type veth peer name b
-			host# ip link set a up
+			host# ip link add name a type veth peer name b
+			host# ip link set dev a up
 			host# sysctl -w net.ipv4.conf.a.promote_secondaries=`+promote+`
 			host# ip addr add 10.0.0.1/24 dev a
 			host# ip addr add 10.0.0.2/24 dev a
@@ -139,14 +139,14 @@ func TestPromoteSecondaries(t *testing.T) {
 func TestNetnsDies(t *testing.T) {
 	l := newLab(t, "host", `
 		host# ip netns add ns1
-		host# ip link add a type veth peer name b netns ns1
+		host# ip link add name a type veth peer name b netns ns1
 		host# ip netns del ns1`)
 	if l.Node("ns1") != nil || l.Node("host").link("a") != nil {
 		t.Error("a namespace that nothing uses dies, and its veth's other end with it")
 	}
 	l = newLab(t, "host", `
 		host# ip netns add ns1
-		host# ip link add a type veth peer name b netns ns1
+		host# ip link add name a type veth peer name b netns ns1
 `)
 	if res, err := l.Apply(t.Context(), "ns1", op.HTTPServe{Port: 80}); err != nil || res.Status != 0 {
 		t.Fatal(res, err)
@@ -163,8 +163,8 @@ func TestNetnsDies(t *testing.T) {
 
 func TestPolicies(t *testing.T) {
 	l := newLab(t, "host", `
-		host# ip link add a type veth peer name b
-		host# ip link set a up
+		host# ip link add name a type veth peer name b
+		host# ip link set dev a up
 		host# ip addr add 10.0.0.1/24 dev a
 		host# ip route add default via 10.0.0.7
 		host# ip route add default via 10.0.0.8 table 100`)

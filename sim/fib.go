@@ -32,7 +32,7 @@ const (
 	rtnThrow       rtType = 9
 )
 
-var rtTypeNames = [...]string{"none", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw"}
+var rtTypeNames = [...]string{"none", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve"}
 
 func (t rtType) String() string { return rtTypeNames[t] }
 
@@ -77,6 +77,7 @@ const (
 // fib is a namespace's routing: tables, and the policies that choose among them.
 type fib struct {
 	tables   map[int]*fibTable
+	used     bool     // main and local are there: they have had a route
 	policies []policy // in the order they are tried
 	// custom is set with the first policy somebody adds or deletes
 	// (fib_has_custom_rules). Until then tables local and main are one trie
@@ -142,6 +143,7 @@ func (f *fib) table(id int) *fibTable { return f.tables[id] }
 // newTable returns a routing table, made if need be (fib_new_table).
 func (f *fib) newTable(id int) *fibTable {
 	t := f.tables[id]
+	f.used = f.used || id == tableMain || id == tableLocal
 	if t == nil {
 		t = &fibTable{id: id}
 		f.tables[id] = t

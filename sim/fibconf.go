@@ -253,7 +253,8 @@ func (n *Netns) createInfo(c *fibConfig) (*fibRow, *op.Failure) {
 }
 
 // minScope is the widest scope that a route of a type can have (fib_props).
-var minScope = [...]uint8{rtnUnspec: scopeNowhere, rtnLocal: scopeHost, rtnBroadcast: scopeLink, rtnAnycast: scopeLink, rtnThrow: scopeUniverse}
+var minScope = [...]uint8{rtnUnspec: scopeNowhere, rtnLocal: scopeHost, rtnBroadcast: scopeLink, rtnAnycast: scopeLink, rtnThrow: scopeUniverse,
+	10: scopeNowhere, 11: scopeNowhere} // RTN_NAT and RTN_XRESOLVE, which nothing uses any more
 
 // checkGateway finds the way to a next hop: fib_check_nh_v4_gw.
 func (n *Netns) checkGateway(c *fibConfig, r *fibRow) *op.Failure {

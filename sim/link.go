@@ -104,7 +104,7 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 	default:
 		return fail(eopnotsupp, "Unknown device type")
 	}
-	if (len(o.Name) > 15 || !validName(o.Name)) && l.kind != kindVeth || len(o.Peer) > 15 || o.Peer != "" && !validName(o.Peer) {
+	if len(o.Peer) > 15 || o.Peer != "" && !validName(o.Peer) {
 		return fail(einval, "")
 	}
 	if o.MTU != 0 { // rtnl_create_link
@@ -115,6 +115,9 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 			return fail(einval, "mtu greater than device maximum")
 		}
 		l.mtu = o.MTU
+	}
+	if (len(o.Name) > 15 || !validName(o.Name)) && l.kind != kindVeth { // whose other end comes first
+		return fail(einval, "")
 	}
 	switch l.kind {
 	case kindVeth:
@@ -210,7 +213,7 @@ func (n *Netns) addVXLAN(l *Link, o op.LinkAdd, parent *Link) *op.Failure {
 	if v.remote.multicast() && parent == nil {
 		return fail(einval, "Local interface required for multicast remote destination")
 	}
-	if parent != nil && parent.kind != kindLoopback && o.MTU == 0 {
+	if parent != nil && o.MTU == 0 {
 		l.mtu = parent.mtu - vxlanHeadroom
 	}
 	if parent != nil && o.MTU != 0 && o.MTU > parent.mtu-vxlanHeadroom {

@@ -37,6 +37,9 @@ func (n *Netns) LinkSet(o op.LinkSet) *op.Failure {
 	if noProcess != nil {
 		return noProcess
 	}
+	if o.Free && master != nil && master.bridge == nil {
+		return notBridge(master)
+	}
 	if o.Free && master != nil && l.master != nil {
 		return &op.Failure{Name: o.Name, Errno: ebusy}
 	}
@@ -106,7 +109,12 @@ func (w *World) moveLink(l *Link, to *Netns) *op.Failure {
 // setMAC: dev_set_mac_address and the ndo_set_mac_address of each kind.
 func (l *Link) setMAC(mac MAC) *op.Failure {
 	switch {
-	case mac == l.mac: // netif_set_mac_address asks the driver only for a change
+	case mac == l.mac: // netif_set_mac_address asks the driver only for a change, but tells everybody
+		if l.bridge != nil {
+			l.ns.w.neighFlush(l, true)
+		} else {
+			l.ns.macChanged(l, mac)
+		}
 	case !mac.valid():
 		return fail(eaddrnotavail, "")
 	case l.kind == kindMacvlan && l.parent != nil && l.parent.macTaken(mac):
@@ -149,7 +157,7 @@ func (l *Link) changeMTU(mtu int) *op.Failure {
 	case mtu > maxMTU:
 		return fail(einval, "mtu greater than device maximum")
 	case l.kind == kindMacvlan && l.parent != nil && mtu > l.parent.mtu,
-		l.kind == kindVXLAN && l.parent != nil && l.parent.kind != kindLoopback && mtu > l.parent.mtu-vxlanHeadroom:
+		l.kind == kindVXLAN && l.parent != nil && mtu > l.parent.mtu-vxlanHeadroom:
 		return fail(einval, "")
 	}
 	if l.bridge != nil {
@@ -239,9 +247,13 @@ func (w *World) setMaster(l, master *Link) *op.Failure {
 		return nil
 	}
 	if master.bridge == nil {
-		return &op.Failure{What: op.NotBridge, Name: master.name, Errno: eopnotsupp}
+		return notBridge(master)
 	}
 	return w.joinBridge(master, l)
+}
+
+func notBridge(l *Link) *op.Failure {
+	return &op.Failure{What: op.NotBridge, Name: l.name, Errno: eopnotsupp}
 }
 
 // maxPorts is how many ports a bridge can have (BR_MAX_PORTS).

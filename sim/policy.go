@@ -153,7 +153,7 @@ func (n *Netns) deletePolicy(r *PolicyRequest, p policy) *op.Failure {
 			(p.iif == "" || e.iif == p.iif) && (p.oif == "" || e.oif == p.oif) &&
 			(p.mark == 0 || e.mark == p.mark) && (p.markMask == 0 || e.markMask == p.markMask) &&
 			(p.fromBits == 0 || e.from == p.from && e.fromBits == p.fromBits) && (p.toBits == 0 || e.to == p.to && e.toBits == p.toBits) &&
-			(p.tos == 0 || e.tos == p.tos) && (p.proto == 0 || e.proto == p.proto) && (r.Suppress == nil || e.suppress == p.suppress) && (!r.Not || e.not)
+			(p.tos == 0 || e.tos == p.tos) && (p.proto == 0 || e.proto == p.proto) && (r.Suppress == nil || e.suppress == p.suppress)
 	})
 	if at < 0 {
 		return fail(enoent, "")

@@ -51,6 +51,9 @@ func (n *Netns) routeGetInput(fl *flowi) (RouteAnswer, *op.Failure) {
 		}
 		return RouteAnswer{}, fail(errno, "")
 	}
+	if r.typ == rtnBroadcast && !fl.dst.broadcast() {
+		r.row, _ = n.fibLookup(fl)
+	}
 	a := n.answer(&r)
 	if r.typ == rtnMulticast { // what is let in is for the node (ip_route_input_mc)
 		a.Cache = []string{"local", "mc"}
@@ -70,6 +73,10 @@ func (n *Netns) answer(r *route) RouteAnswer {
 	switch r.typ {
 	case rtnLocal:
 		a.Cache = []string{"local"}
+	case rtnUnicast:
+		if r.dev == n.lo && !r.input { // __mkroute_output
+			a.Cache = []string{"local"}
+		}
 	case rtnBroadcast:
 		a.Cache = []string{"local", "brd"}
 	case rtnMulticast:

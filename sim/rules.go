@@ -22,6 +22,9 @@ import (
 // COMMIT that iptables-restore read, 0 for a command line. out is what was printed.
 func (n *Netns) Iptables(line int, commands ...*rule.Command) (out string, err *rule.Error) {
 	t := &ruleTx{n: n, line: line}
+	for id := range tableIDs {
+		t.there[id] = n.nf.tables[id] != nil
+	}
 	defer func() {
 		if len(t.undo) > 0 && err != nil {
 			for _, undo := range slices.Backward(t.undo) {
@@ -38,7 +41,11 @@ func (n *Netns) Iptables(line int, commands ...*rule.Command) (out string, err *
 		if t.refused[0].Line == 0 {
 			t.refused = t.refused[:1]
 		}
-		return t.out.String(), rule.Batch(commands[0].Prog, t.refused...)
+		var all []rule.Refusal
+		for _, r := range t.refused {
+			all = append(all, r.Refusal)
+		}
+		return t.out.String(), rule.Batch(commands[0].Prog, all...)
 	}
 	if len(t.undo) > 0 {
 		n.ctKeep(t.users)
@@ -117,12 +124,22 @@ type ruleTx struct {
 	n       *Netns
 	line    int
 	undo    []func()
-	refused []rule.Refusal // by the kernel
+	refused []badMessage // by the kernel
 	users   int            // of conntrack, more or fewer
 	out     strings.Builder
 	// forgotten are built-in chains that -X could not delete, and that iptables
 	// therefore makes once more when it needs them: with policy ACCEPT.
 	forgotten map[*chain]bool
+	// there says which tables iptables found when it began, but for those it has
+	// itself flushed since.
+	there [tableIDs]bool
+}
+
+// badMessage is a message that the kernel does not take, about a rule of a chain.
+type badMessage struct {
+	rule.Refusal
+	table tableID
+	chain string
 }
 
 // What nft_strerror calls the ways to fail before the kernel is asked.
@@ -210,6 +227,7 @@ func (t *ruleTx) do(c *rule.Command) *rule.Error {
 			}
 			set(t, &t.n.nf.tables[id], nil)
 		}
+		t.there[id] = false
 		return nil
 	case rule.DeclareChain:
 		if _, ok := rule.Builtin(c.Table, c.Chain); ok {
@@ -280,7 +298,8 @@ func (t *ruleTx) use(r *nfRule, d int) {
 
 // refuse notes that the kernel does not take a message.
 func (t *ruleTx) refuse(c *rule.Command, message string, errno int, about string) {
-	t.refused = append(t.refused, rule.Refusal{Line: c.Line, Message: message, Errno: ruleErrnos[errno], About: about})
+	id, _ := tableByName(c.Table)
+	t.refused = append(t.refused, badMessage{rule.Refusal{Line: c.Line, Message: message, Errno: ruleErrnos[errno], About: about}, id, c.Chain})
 }
 
 // ruleErrnos are the texts of what nf_tables answers with.
@@ -474,6 +493,13 @@ func (t *ruleTx) inOrder(id tableID, byName bool) (all []*chain) {
 }
 
 func (t *ruleTx) flush(c *rule.Command, id tableID) *rule.Error {
+	if !c.Named && c.Verbose == 0 && !t.there[id] {
+		return nil // nft_rule_flush
+	}
+	// Messages about rules of what is flushed are never sent (batch_chain_flush).
+	t.refused = slices.DeleteFunc(t.refused, func(r badMessage) bool {
+		return strings.HasPrefix(r.Message, "RULE_") && r.table == id && (!c.Named || r.chain == c.Chain)
+	})
 	if c.Named {
 		ch := t.builtin(id, c.Chain)
 		if ch == nil {

@@ -96,8 +96,8 @@ func TestKernelSnapshot(t *testing.T) {
 func TestBadSnapshot(t *testing.T) {
 	good := func() *state.Snapshot {
 		l := newLab(t, "host", `
-			host# ip link add a type veth peer name b
-			host# ip link set a up
+			host# ip link add name a type veth peer name b
+			host# ip link set dev a up
 			host# ip addr add 10.0.0.1/24 dev a`)
 		return l.snapshot()
 	}

@@ -64,10 +64,10 @@ func parseIP(c *Command, args []string) (op.Op, error) {
 		case "set", "change":
 			return parseLinkSet(rest)
 		case "delete":
-			if len(rest) == 2 && rest[0] == "dev" {
-				rest = rest[1:]
-			}
-			if len(rest) == 1 && ifname(rest[0]) {
+			switch {
+			case len(rest) == 2 && rest[0] == "dev" && ifname(rest[1]):
+				return op.LinkDel{Name: rest[1]}, nil
+			case len(rest) == 1 && bareName(rest[0]):
 				return op.LinkDel{Name: rest[0]}, nil
 			}
 		}
@@ -153,7 +153,7 @@ func parseLinkAdd(args []string) (op.Op, error) {
 			}
 		case len(word) > 2 && strings.HasPrefix("address", word):
 			w.mac(&o.MAC)
-		case o.Name == "" && ifname(word):
+		case o.Name == "" && bareName(word):
 			o.Name = word
 		default:
 			return nil, nil
@@ -181,7 +181,7 @@ func parseLinkAdd(args []string) (op.Op, error) {
 					w.name(&o.Peer)
 				case word == "netns":
 					w.netns(&o.PeerNetns)
-				case o.Peer == "" && ifname(word):
+				case o.Peer == "" && bareName(word):
 					o.Peer = word
 				default:
 					return nil, nil
@@ -220,7 +220,7 @@ func parseLinkAdd(args []string) (op.Op, error) {
 				return nil, nil
 			}
 		}
-		if !id {
+		if !id || o.Remote.IsMulticast() || o.Local.IsMulticast() {
 			return nil, nil
 		}
 	default:
@@ -279,7 +279,7 @@ func parseLinkSet(args []string) (op.Op, error) {
 			w.netns(&o.Netns)
 		case len(word) > 2 && strings.HasPrefix("address", word):
 			w.mac(&o.MAC)
-		case o.Name == "" && ifname(word):
+		case o.Name == "" && bareName(word):
 			o.Name = word
 		default:
 			return nil, nil
@@ -364,6 +364,7 @@ var defaultDst = netip.MustParsePrefix("0.0.0.0/0")
 
 func parseIPRoute(args []string) (r op.Route, ok bool, err error) {
 	w := list{args: args}
+	named := false // the destination is called default
 	if w.more() {
 		switch t := w.args[0]; t {
 		case "blackhole", "unreachable", "prohibit":
@@ -384,7 +385,7 @@ func parseIPRoute(args []string) (r op.Route, ok bool, err error) {
 				if a, aerr := netip.ParseAddr(w.args[0]); aerr != nil && w.args[0] != "inet6" || a.Is6() {
 					// What follows a destination has to be of its family.
 					family := "any valid"
-					if r.Dst.IsValid() && r.Dst != defaultDst {
+					if r.Dst.IsValid() && !named {
 						family = "inet"
 					}
 					return r, false, usage(1, `Error: %s address is expected rather than "%s".`, family, w.args[0])
@@ -431,7 +432,7 @@ func parseIPRoute(args []string) (r op.Route, ok bool, err error) {
 			}
 			switch word {
 			case "default", "any", "all":
-				r.Dst = defaultDst
+				r.Dst, named = defaultDst, true
 			default:
 				p, valid := prefix(word)
 				if !valid || p.Bits() == 0 && p != defaultDst {
@@ -456,7 +457,7 @@ func (c Command) ipFailure(f *op.Failure) (string, int) {
 		case op.AddrFlush:
 			return `Device "` + f.Name + `" does not exist.`, 1
 		case op.LinkSet:
-			if f.Name == o.Master && f.Name != o.Name {
+			if f.Name == o.Master {
 				return `Error: argument "` + f.Name + `" is wrong: Device does not exist` + "\n", 255
 			}
 		case op.LinkAdd:
@@ -589,6 +590,16 @@ func ifname(s string) bool {
 var ipWords = []string{"dev", "name", "link", "type", "group", "up", "down", "peer", "netns", "master", "nomaster", "address",
 	"addr", "mtu", "index", "help", "vf", "alias", "promisc", "arp", "multicast", "dynamic", "to", "via", "src", "default",
 	"add", "addre", "addres", "label", "broadcast", "brd", "local", "txqueuelen", "qlen", "txqlen", "numtxqueues", "numrxqueues"}
+
+// bareName reports whether s can name an interface where nothing says that a name
+// comes: a link called a is only to be had as "dev a".
+func bareName(s string) bool {
+	return ifname(s) && !slices.ContainsFunc(shortWords, func(word string) bool { return strings.HasPrefix(word, s) })
+}
+
+// shortWords may be shortened to any length (iplink_parse, ip/iplink.c).
+var shortWords = []string{"address", "broadcast", "txqueuelen", "txqlen", "master", "nomaster", "dynamic", "type", "alias", "numtxqueues",
+	"numrxqueues", "addrgenmode", "link-netnsid", "help"}
 
 // netnsName reports what ip netns accepts (invalid_name, ip/ipnetns.c).
 func netnsName(s string) bool {

@@ -169,9 +169,9 @@ func brctlHairpin(c *call, args []string) int {
 		fail(1, "interface %s does not exist!", args[1])
 	case br == nil:
 		fail(1, "bridge %s does not exist!", args[0])
-	case br.Type != "bridge":
+	case l.Master == "" && br.Type != "bridge":
 		fail(1, "can't set %s to hairpin on bridge %s: Operation not supported", args[1], args[0])
-	case l.Master != br.Name:
+	case l.Master == "": // it asks of the port alone, whose bridge it may be
 		fail(1, "can't set %s to hairpin on bridge %s: No such file or directory", args[1], args[0])
 	}
 	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: l.Name, Hairpin: &on}) }); f != nil {
@@ -181,8 +181,8 @@ func brctlHairpin(c *call, args []string) int {
 }
 
 func brctlSetageing(c *call, args []string) int {
-	t, err := strconv.ParseFloat(args[1], 64)
-	if err != nil {
+	t, ok := seconds(args[1])
+	if !ok {
 		fail(1, "bad ageing time value")
 	}
 	br := c.state().Link(cut(args[0]))
@@ -195,6 +195,20 @@ func brctlSetageing(c *call, args []string) int {
 	n := int(t * 100)
 	c.ask(c.node, func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: br.Name, Ageing: &n}) })
 	return 0
+}
+
+// seconds reads the number that a word begins with, as sscanf(3) does.
+func seconds(s string) (float64, bool) {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
+	for ; s != ""; s = s[:len(s)-1] {
+		if t, err := strconv.ParseFloat(s, 64); err == nil {
+			return t, true
+		}
+		if t, err := strconv.ParseFloat(s+"p0", 64); err == nil { // 0x10
+			return t, true
+		}
+	}
+	return 0, false
 }
 
 func brctlShow(c *call, args []string) int {

@@ -177,6 +177,10 @@ func (i *iproute) portName(l *state.Link) (down bool) {
 		return i.nameAndLink("%s: ", l)
 	}
 	name, other := l.Name, "if"+itoa(l.PeerIndex)
+	if l.PeerIndex == l.Index { // it says so only where the numbers differ (br_fill_ifinfo)
+		i.cstr(cyan, "ifname", "%s: ", name)
+		return false
+	}
 	if o := i.indexed(l.PeerIndex); o != nil {
 		other, down = o.Name, !o.Up
 	}
@@ -514,7 +518,7 @@ func (i *iproute) fdbModify(mode sim.Mode) {
 	}
 	l := i.indexed(i.index(dev))
 	if l == nil {
-		fail(255, "RTNETLINK answers: No such device")
+		fail(255, "Error: unknown ifindex.")
 	}
 	if !r.Self && !r.Master {
 		r.Self = true

@@ -127,7 +127,10 @@ func (i *iproute) options() (batch string, isBatch bool) {
 		case matches(o, "-help"):
 			i.usage()
 		case matches(o, "-netns"):
-			i.enter(i.next())
+			if !i.more() {
+				i.enter("(null)")
+			}
+			i.enter(i.take())
 		case matches(o, "-Numeric"):
 			i.numeric = true
 		case matches(o, "-all"):
@@ -440,6 +443,9 @@ func validAltName(s string) bool {
 func (c *call) index(name string) int {
 	if l := c.state().Link(name); l != nil {
 		return l.Index
+	}
+	if before, _, alias := strings.Cut(name, ":"); alias && c.state().Link(before) != nil {
+		return c.state().Link(before).Index // if_nametoindex(3): the kernel takes eth0:1 for eth0 (dev_ioctl)
 	}
 	if s, ok := strings.CutPrefix(name, "if"); ok {
 		if n, _, ok := strtoul(s, 10); ok {

@@ -44,7 +44,8 @@ type addrFilter struct {
 	up       bool
 	flags    map[string]bool // secondary, permanent, noprefixroute: wanted or not
 	label    string
-	group    bool
+	group    bool // of another group than the one all links are in
+	grouped  bool // a group was named
 	master   string
 	nomaster bool
 	kind     string
@@ -53,7 +54,7 @@ type addrFilter struct {
 }
 
 // readFilter reads the words of a listing (ipaddr_list_flush_or_save).
-func (i *iproute) readFilter(object string) addrFilter {
+func (i *iproute) readFilter(object string, flush bool) addrFilter {
 	f := addrFilter{family: i.family, flags: map[string]bool{}, oneline: i.oneline}
 	for i.more() {
 		word := i.take()
@@ -77,6 +78,7 @@ func (i *iproute) readFilter(object string) addrFilter {
 			f.label = i.next()
 		case word == "group":
 			v := i.next()
+			f.grouped = true
 			if n, ok := integer(v); v != "default" && (!ok || n < 0) {
 				invarg("Invalid \"group\" value\n", v)
 			} else if v != "default" && n != 0 {
@@ -121,10 +123,18 @@ func (i *iproute) readFilter(object string) addrFilter {
 			fail(1, `Device "%s" does not exist.`, f.dev)
 		}
 		l := i.indexed(n)
-		if l == nil || object == "link" && !f.group && l.Name != f.dev { // which is asked for by its name
+		switch {
+		case object == "link" && !f.grouped && (l == nil || l.Name != f.dev): // which is asked for by its name
 			i.begin()
 			i.end()
 			fail(1, "RTNETLINK answers: No such device\nCannot send link get request: No such device")
+		case l == nil && flush:
+			fail(1, "RTNETLINK answers: No such device\nFlush terminated")
+		case l == nil:
+			i.begin()
+			i.end()
+			i.warn("RTNETLINK answers: No such device\nCannot send link request: No such device")
+			quit(0)
 		}
 		f.dev = l.Name
 	}
@@ -197,7 +207,7 @@ func (f *addrFilter) link(l *state.Link) (answered, shown bool) {
 // list is ip link show and ip address show.
 func (i *iproute) list(linkOnly bool) {
 	object := orElse(linkOnly, "link", "addr")
-	f := i.readFilter(object)
+	f := i.readFilter(object, false)
 	i.begin()
 	for k := range i.state().Links {
 		l := &i.state().Links[k]
@@ -263,8 +273,12 @@ func (i *iproute) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
 		i.text(" brd ")
 		i.cstr(yellow, "broadcast", "%s", orElse(loop, "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"))
 	}
-	if l.Type == "veth" && l.PeerNode != i.node {
-		i.linkNetns(l)
+	switch {
+	case l.Type == "veth" && l.PeerNode != i.node:
+		i.linkNetns(l.PeerNode, l.PeerNsid)
+	case l.Type == "macvlan" && l.ParentNode != "":
+		id, _ := i.nsid(l.ParentNode)
+		i.linkNetns(l.ParentNode, &id)
 	}
 	if i.details > 0 {
 		i.linkDetails(l, linkOnly)
@@ -300,13 +314,22 @@ func (i *iproute) nameAndLink(format string, l *state.Link) (down bool) {
 		other = "if" + itoa(l.PeerIndex)
 	case l.Type == "veth":
 		other = l.PeerName
+	case l.Type == "macvlan" && l.ParentNode != "":
+		index := 0
+		if n := i.other(l.ParentNode); n != nil && n.Link(l.Parent) != nil {
+			index = n.Link(l.Parent).Index
+		}
+		if i.json {
+			i.num("link_index", "", index)
+		}
+		other = "if" + itoa(index)
 	case l.Type == "macvlan":
 		other = l.Parent
 	}
 	if other != "" && !i.json {
 		name += "@" + other
 	}
-	if o := i.state().Link(other); o != nil && (l.Type == "macvlan" || l.PeerNode == i.node) {
+	if o := i.state().Link(other); o != nil && (l.Type == "macvlan" && l.ParentNode == "" || l.PeerNode == i.node) {
 		i.str("link", "", o.Name)
 		down = !o.Up
 	}
@@ -347,18 +370,18 @@ func (i *iproute) linkFlags(l *state.Link, mdown bool) {
 	i.text("<%s> ", strings.Join(words, ","))
 }
 
-// linkNetns prints where the other end of a veth pair is.
-func (i *iproute) linkNetns(l *state.Link) {
+// linkNetns prints where the other end of a veth pair is, or what a macvlan is on.
+func (i *iproute) linkNetns(node string, nsid *int) {
 	id := 0
-	if l.PeerNsid != nil {
-		id = *l.PeerNsid
+	if nsid != nil {
+		id = *nsid
 	}
 	i.num("link_netnsid", "", id)
 	if i.json {
 		return
 	}
-	if i.named(l.PeerNode) == l.PeerNode && l.PeerNode != "" {
-		i.text(" link-netns %s", l.PeerNode)
+	if i.named(node) == node && node != "" {
+		i.text(" link-netns %s", node)
 		return
 	}
 	i.text(" link-netnsid %d", id)
@@ -398,7 +421,7 @@ func (i *iproute) linkDetails(l *state.Link, linkOnly bool) {
 		}
 		i.close()
 	}
-	if linkOnly && l.MTU >= ipv6MTU {
+	if linkOnly && (l.MTU >= ipv6MTU || loop) {
 		i.str("inet6_addr_gen_mode", "addrgenmode %s ", "eui64")
 	}
 	queues := orElse(l.Type == "veth", 2, 1)
@@ -496,7 +519,7 @@ func (i *iproute) bridgeDetails(l *state.Link) {
 // ageing is a bridge's ageing time in hundredths of a second.
 func ageing(l *state.Link) int {
 	if l.Ageing != nil {
-		return *l.Ageing
+		return int(uint32(*l.Ageing)) // which is all that rtnetlink tells
 	}
 	return 30000
 }
@@ -823,6 +846,9 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	if unknown != "" {
 		notSimulated("ip address %s", unknown)
 	}
+	if mode != sim.Delete && !empty && local.given && local.addr.IsUnspecified() {
+		return // which the kernel takes for nothing (inet_rtm_newaddr)
+	}
 	if empty || len(r.Label) > 15 {
 		policyFailed()
 	}
@@ -863,7 +889,7 @@ func (i *iproute) addrFlush() {
 	if i.family == "link" {
 		fail(1, "Cannot flush link addresses.")
 	}
-	f := i.readFilter("addr")
+	f := i.readFilter("addr", true)
 	for round := 0; round < 10; round++ {
 		var found []sim.AddrRequest
 		for k := range i.state().Links {

@@ -229,8 +229,13 @@ func (i *iproute) checkLink(a linkArgs, create bool) linkArgs {
 	} else if a.dev == "" {
 		a.dev = a.name
 	}
-	if a.dev != "" && a.address != nil && !create && i.indexed(i.index(a.dev)) != nil && len(a.address) != 6 {
-		fail(1, "Invalid address length %d - must be 6 bytes", len(a.address))
+	if a.dev != "" && len(a.address) > 0 && !create && i.index(a.dev) != 0 { // nl_get_ll_addr_len
+		switch l := i.indexed(i.index(a.dev)); {
+		case l == nil:
+			i.warn("RTNETLINK answers: No such device")
+		case len(a.address) != 6:
+			fail(1, "Invalid address length %d - must be 6 bytes", len(a.address))
+		}
 	}
 	if a.index != 0 && !create && a.netns == "" {
 		fail(255, "index can be used only when creating devices or when moving device to another netns.")
@@ -298,6 +303,7 @@ func (i *iproute) linkAdd(verb string) {
 	o := op.LinkAdd{Name: a.name, Kind: a.kind}
 	var peer linkArgs
 	var after []func(node string) // what the operation does not do
+	bare := false                 // a vxlan without a word
 	switch a.kind {
 	case "veth":
 		if i.more() {
@@ -318,7 +324,9 @@ func (i *iproute) linkAdd(verb string) {
 	case "macvlan":
 		i.parseMacvlan()
 	case "vxlan":
-		after = i.parseVXLAN(&o)
+		if bare = !i.more(); !bare {
+			after = i.parseVXLAN(&o)
+		}
 	default:
 		i.otherKind("add", a)
 		if len(a.name) > 15 {
@@ -340,12 +348,25 @@ func (i *iproute) linkAdd(verb string) {
 			notSimulated("ip link replace of a link that exists")
 		}
 	}
-	for _, x := range []linkArgs{a, peer} {
-		if len(x.name) > 15 {
-			policyFailed()
-		}
-		i.checkMAC(x.address, a.kind)
+	if len(a.name) > 15 {
+		policyFailed()
 	}
+	i.checkMAC(a.address, a.kind)
+	if a.mtu != nil && (*a.mtu < 68 || *a.mtu > 65535) {
+		switch a.kind {
+		case "veth": // veth_validate
+			fail(2, "RTNETLINK answers: Invalid argument")
+		case "vxlan": // vxlan_validate
+			fail(2, "Error: MTU must be between 68 and 65535.")
+		}
+	}
+	if bare {
+		fail(2, "Error: Required attributes not provided to perform the operation.")
+	}
+	if len(peer.name) > 15 {
+		policyFailed()
+	}
+	i.checkMAC(peer.address, a.kind)
 	o.MAC = macOf(a.address)
 	if a.mtu != nil {
 		o.MTU = orElse(*a.mtu == 0, -1, *a.mtu) // 0 is no less wrong

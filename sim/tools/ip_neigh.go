@@ -63,6 +63,14 @@ func nudBit(s string) int {
 	return n
 }
 
+// nudShown is nudBit for a listing, which has a bit for no state, too.
+func nudShown(s string) int {
+	if n := nudBit(s); n != 0 {
+		return n
+	}
+	return 0x100
+}
+
 // neighModify is ip neigh add, change, replace and delete (ipneigh_modify).
 func (i *iproute) neighModify(mode sim.Mode) {
 	r := sim.NeighRequest{Mode: mode}
@@ -224,7 +232,7 @@ func (i *iproute) neighList(flush bool) {
 	}
 	chosen := slices.DeleteFunc(slices.Clone(i.state().Neighs), func(n state.Neigh) bool {
 		l := i.state().Link(n.Dev)
-		return proxy || never || family != "" && family != "inet" || dev != "" && n.Dev != dev || nudBit(n.State)&states == 0 ||
+		return proxy || never || family != "" && family != "inet" || dev != "" && n.Dev != dev || nudShown(n.State)&states == 0 ||
 			to.given && !to.contains(n.IP) || l != nil && (master != "" && l.Master != master || nomaster && l.Master != "")
 	})
 	if flush {
@@ -270,7 +278,7 @@ func (i *iproute) neigh(n state.Neigh, dev string) {
 		i.text("lladdr ")
 		i.cstr(yellow, "lladdr", "%s ", n.MAC)
 	}
-	i.printer.list("state", "%s ", []string{n.State})
+	i.printer.list("state", "%s ", orElse(n.State == "NONE", nil, []string{n.State}))
 	i.text("\n")
 	i.close()
 }

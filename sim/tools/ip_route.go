@@ -284,7 +284,9 @@ func (i *iproute) nexthops(family string) {
 				} else {
 					v = i.next()
 				}
-				addr(v, f)
+				if a := addr(v, f); family == "" {
+					family = a.family
+				}
 			case "dev":
 				i.take()
 				if v := i.next(); i.index(v) == 0 {
@@ -430,7 +432,7 @@ func (i *iproute) routeList(flush bool) {
 			if !flush {
 				i.begin()
 			}
-			fail(2, "RTNETLINK answers: No such device\nDump terminated")
+			fail(2, "RTNETLINK answers: No such device\n%s terminated", orElse(flush, "Flush", "Dump"))
 		}
 	}
 	if flush && f.cached {
@@ -445,13 +447,11 @@ func (i *iproute) routeList(flush bool) {
 		return
 	}
 	rows := i.routes(f.table)
-	if f.table != 0 && f.table != tableMain && f.table != tableLocal && len(rows) == 0 && !slices.ContainsFunc(i.state().Routes, func(r state.Route) bool { return r.Table == f.table }) {
-		if i.noTable(f.table) {
-			if !flush {
-				i.begin()
-			}
-			fail(2, "Error: ipv4: FIB table does not exist.\n%s terminated", orElse(flush, "Flush", "Dump"))
+	if f.table != 0 && f.table != tableMain && f.table != tableLocal && !i.hasTable(f.table) {
+		if !flush {
+			i.begin()
 		}
+		fail(2, "Error: ipv4: FIB table does not exist.\n%s terminated", orElse(flush, "Flush", "Dump"))
 	}
 	if flush {
 		for _, r := range rows {
@@ -470,10 +470,14 @@ func (i *iproute) routeList(flush bool) {
 	i.end()
 }
 
-// noTable reports whether the kernel has no such table: one is made by its
-// first route or rule (fib_new_table), and stays.
-func (i *iproute) noTable(table int) bool {
-	return !slices.ContainsFunc(i.state().Policies, func(p state.Policy) bool { return p.Table == table && p.Proto != "kernel" })
+// hasTable reports whether the kernel has such a table.
+func (c *call) hasTable(table int) (has bool) {
+	c.locked(func() {
+		if n := c.lab.world.Node(c.node); n != nil {
+			has = n.HasTable(table)
+		}
+	})
+	return has
 }
 
 // routes are the rows of a table, or of all: each in the order of its trie, by
@@ -617,7 +621,7 @@ func (i *iproute) tableText(n int) string { return orElse(i.numeric, itoa(n), na
 func (i *iproute) routeGet() {
 	var q sim.RouteQuery
 	family, idev, odev, unknown := i.family, "", "", ""
-	from, found, connected := prefix{}, false, false
+	from, found, connected, short := prefix{}, false, false, false
 	for i.more() {
 		word := i.take()
 		switch {
@@ -635,6 +639,7 @@ func (i *iproute) routeGet() {
 			if !from.any && !from.addr.IsUnspecified() {
 				q.Src = from.addr
 			}
+			short = short || !from.empty() && from.bits != 32
 		case matches(word, "iif"):
 			idev = i.next()
 		case matches(word, "mark"):
@@ -709,6 +714,9 @@ func (i *iproute) routeGet() {
 	if unknown != "" {
 		notSimulated("ip route get … %s", unknown)
 	}
+	if short { // inet_rtm_valid_getroute_req
+		fail(2, "Error: ipv4: %s.", orElse(from.bits == 0, "rtm_src_len and rtm_dst_len must be 32 for IPv4", "Invalid values in header for route get request"))
+	}
 	a := i.lookupRoute(q)
 	i.begin()
 	if connected && !from.given {
@@ -753,7 +761,7 @@ func (i *iproute) routeAnswer(q sim.RouteQuery, a sim.RouteAnswer) {
 	if a.Table != 0 && (a.Table != tableMain || i.details > 0) {
 		i.str("table", "table %s ", i.tableText(a.Table))
 	}
-	if a.Src.IsValid() {
+	if a.Src.IsValid() && !a.Src.IsUnspecified() {
 		i.str("prefsrc", "", a.Src.String())
 		i.text("src ")
 		if !i.json {

@@ -165,7 +165,8 @@ func (i *iproute) ruleModify(add bool) {
 	switch r.Action {
 	case "unicast":
 		r.Action = "" // RTN_UNICAST is FR_ACT_TO_TBL
-	case "local", "broadcast", "anycast", "multicast", "throw", "nat", "xresolve":
+	case "", "goto", "nop", "blackhole", "unreachable", "prohibit":
+	default:
 		notSimulated("ip rule … %s", r.Action)
 	}
 	i.request(func(k *sim.Netns) *op.Failure { return k.PolicyChange(r) })

@@ -75,6 +75,9 @@ func (c *call) routeTable(extend int) {
 	default:
 		c.out.WriteString("Destination     Gateway         Genmask         Flags Metric Ref    Use Iface    MSS   Window irtt\n")
 	}
+	if !c.hasTable(tableMain) {
+		quit(1) // there is not even a headline to read
+	}
 	for _, r := range c.routes(tableMain) {
 		gw, flags, dev := orDefault(r.Via, "0.0.0.0"), "U", orDefault(r.Dev, "*")
 		if r.Via != "" {

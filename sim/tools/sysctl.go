@@ -74,7 +74,7 @@ func runSysctl(c *call) op.Result {
 				if name != "help" {
 					c.warn("sysctl: unrecognized option '%s'", a)
 				}
-				c.out.WriteString("Usage: sysctl [options] [variable[=value] ...]; see sysctl(8)\n")
+				c.out.WriteString(sysctlUsage)
 				return c.done(0)
 			}
 			continue
@@ -110,7 +110,7 @@ func runSysctl(c *call) op.Result {
 				if o != 'h' && o != 'd' {
 					c.warn("sysctl: invalid option -- '%c'", o)
 				}
-				c.out.WriteString("Usage: sysctl [options] [variable[=value] ...]; see sysctl(8)\n")
+				c.out.WriteString(sysctlUsage)
 				return c.done(0)
 			}
 			if o == 'r' {
@@ -142,7 +142,7 @@ func runSysctl(c *call) op.Result {
 	case len(args) == 0 && (s.write || s.quiet || s.names || s.values || s.ignore):
 		fail(1, "sysctl: no variables specified\nTry `sysctl --help' for more information.")
 	case len(args) == 0:
-		fail(1, "\nUsage:\n sysctl [options] [variable[=value] ...]\n\nsee sysctl(8)")
+		fail(1, "%s", strings.TrimSuffix(sysctlUsage, "\n"))
 	}
 	if !all && !load {
 		for _, a := range args {
@@ -153,8 +153,10 @@ func runSysctl(c *call) op.Result {
 			}
 		}
 	}
-	return c.done(s.status)
+	return c.done(s.status & 255)
 }
+
+const sysctlUsage = "\nUsage:\n sysctl [options] [variable[=value] ...]\n\nFor more details see sysctl(8).\n"
 
 // settings are the keys of all settings the model has, in the order of the
 // directories of /proc/sys.
@@ -216,7 +218,9 @@ func (s *sysctl) missing(path string) {
 // read prints a setting, or all below a directory (ReadSetting, src/sysctl.c).
 func (s *sysctl) read(name string) {
 	if name == "" {
-		fail(255, `sysctl: "" is an unknown key`)
+		s.warn(`sysctl: "" is an unknown key`)
+		s.status--
+		return
 	}
 	key := sysctlKey(name)
 	if v, ok := s.setting(key); ok {
@@ -240,8 +244,8 @@ func (s *sysctl) read(name string) {
 
 // assign sets what KEY=VALUE says (parse_setting_line, WriteSetting).
 func (s *sysctl) assign(text, where string) {
-	if len(strings.TrimSpace(text)) < 2 { // not worth a word
-		s.status = 1
+	if line := strings.TrimSpace(text); len(line) < 2 || line[0] == '#' || line[0] == ';' { // not worth a word
+		s.status |= 1
 		return
 	}
 	key, value, ok := strings.Cut(text, "=")
@@ -255,12 +259,12 @@ func (s *sysctl) assign(text, where string) {
 			return
 		}
 		s.warn("sysctl: %s: invalid syntax, continuing...", where)
-		s.status = 1
+		s.status |= 1
 		return
 	}
 	if name == "" {
 		s.warn("sysctl: Path is not under /proc/sys/: /proc/sys/")
-		s.status = 1
+		s.status |= 1
 		return
 	}
 	name = sysctlKey(name)
@@ -273,7 +277,7 @@ func (s *sysctl) assign(text, where string) {
 			return
 		}
 		if s.missing(sysctlPath(strings.TrimPrefix(key, "-"))); !s.ignore {
-			s.status = 1
+			s.status |= 1
 		}
 		return
 	}
@@ -282,7 +286,7 @@ func (s *sysctl) assign(text, where string) {
 		if r := s.apply(s.node, o); r.Failure != nil || r.Status != 0 {
 			r = cmdline.Command{Tool: "sysctl", Op: o}.Finish(r)
 			s.err.WriteString(r.Stderr)
-			s.status = r.Status
+			s.status |= r.Status
 			return
 		}
 	}
