@@ -161,6 +161,12 @@ func TestTunnelRefused(t *testing.T) {
 	if got := journeyOf(res.Traces, "ARP who-has 10.2.0.1", 1); got[len(got)-1] != "delivered at h1: delivered" {
 		t.Errorf("for the bridge's node: %v", got)
 	}
+	res = l.run(`
+		h1# ip neigh flush dev br0
+		h1# ping -c 1 10.2.0.9`) // the tunnel's port is the newest: flooded first
+	if got := journeyOf(res.Traces, "ARP who-has 10.2.0.9", 1); got[len(got)-1] != "delivered at c: delivered" {
+		t.Errorf("for the container: %v", got)
+	}
 }
 
 // A frame for everybody goes to each end in a packet of its own.
