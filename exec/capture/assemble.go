@@ -270,10 +270,10 @@ func certain(d trace.Disposition) bool {
 }
 
 func (j *journey) start() int64 {
+	if j.split() {
+		return j.family.departure() - 1
+	}
 	if len(j.sightings) == 0 {
-		if j.split() {
-			return j.family.departure() - 1
-		}
 		return j.first.UnixNano()
 	}
 	at := j.sightings[0].At
@@ -447,7 +447,7 @@ func (p *pass) lost(v View) bool {
 // which did not want them, and names those nodes.
 func prune(all []*pass, v View) (kept []*pass, also []string) {
 	for _, p := range all {
-		if p.ignored(v) && !p.toMacvlan(all, v) {
+		if p.ignored(v) && !p.toMacvlan(all, v) && !p.blocked(v) {
 			also = append(also, p.node)
 		} else {
 			kept = append(kept, p)

@@ -53,11 +53,18 @@ func (p *pass) switched(n *state.Node) (br, from *state.Link, s *Sighting) {
 	return out, from, s
 }
 
+// blocked reports whether a frame came in by a bridge's port that does not forward.
+func (p *pass) blocked(v View) bool {
+	n := v.Node(p.node)
+	br, from, _ := p.switched(n)
+	return br != nil && from != nil && from.Port != nil && !forwards(from)
+}
+
 // endSwitched says why a bridge did not send a frame on. It reports whether it
 // knows.
 func (b *builder) endSwitched(n *state.Node, last *pass, set setter) bool {
 	br, from, s := last.switched(n)
-	if br == nil || !br.Up {
+	if br == nil {
 		return false
 	}
 	because := func(code string, port *state.Link) bool {
