@@ -12,7 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"vethlab/exec/capture"
@@ -559,27 +561,40 @@ func (in *inside) owns(inode uint64) bool {
 
 // remove forgets a node whose namespace nobody uses any more, and waits until
 // the kernel has taken it away: cleanup_net runs in a work queue, and only then
-// do the far ends of its veth pairs disappear.
+// do the far ends of its veth pairs disappear. Its other links answer until then,
+// and have no far end: they get company that has one.
 func (in *inside) remove(n *node) {
 	in.mu.Lock()
 	in.nodes = slices.DeleteFunc(in.nodes, func(m *node) bool { return m == n })
 	in.mu.Unlock()
 	type far struct {
-		at   *node
+		at   *netlink.Handle
 		link string
 	}
 	var peers []far
 	if s := in.fresh(n); s != nil {
+		alone := false
 		for _, l := range s.Links {
 			if m := in.node(l.PeerNode); m != nil {
-				peers = append(peers, far{m, l.PeerName})
+				peers = append(peers, far{m.handle, l.PeerName})
+			}
+			alone = alone || l.Type == "macvlan" || l.Type == "vxlan"
+		}
+		if alone && len(peers) == 0 {
+			peer := fmt.Sprintf("gone%d", n.inode)
+			if h, err := netlink.NewHandleAt(netns.NsHandle(limbo.Fd()), unix.NETLINK_ROUTE); err == nil {
+				defer h.Close()
+				company := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: peer}, PeerName: peer, PeerNamespace: netlink.NsFd(int(limbo.Fd()))}
+				if n.handle.LinkAdd(company) == nil {
+					peers = append(peers, far{h, peer})
+				}
 			}
 		}
 	}
 	n.close()
 	for deadline := time.Now().Add(2 * time.Second); len(peers) > 0 && time.Now().Before(deadline); {
 		peers = slices.DeleteFunc(peers, func(p far) bool {
-			_, err := p.at.handle.LinkByName(p.link)
+			_, err := p.at.LinkByName(p.link)
 			return err != nil
 		})
 		time.Sleep(2 * time.Millisecond)
