@@ -113,6 +113,12 @@ func (p *packet) frame() Frame {
 
 func frameOf(h *header) Frame {
 	f := Frame{Header: h.public(), TOS: h.tos, DF: h.flags&ipDF != 0}
+	if h.first() && h.flags&ipMF != 0 { // a journey tells nothing of what is inside a fragment
+		whole := *h
+		whole.flags &^= ipMF
+		f.Header = whole.public()
+		f.Header.MoreFragments = true
+	}
 	if h.proto == protoUDP {
 		f.DataLen = int(h.len) - 28
 	}

@@ -42,29 +42,31 @@ type Lab struct {
 
 // Open makes a lab with the given world, furnished and ready.
 func Open(ctx context.Context, w op.World) (*Lab, error) {
-	world, err := sim.New(ctx, w, sim.Options{Start: start})
-	if err != nil {
+	l := newLab()
+	var err error
+	if l.world, err = sim.New(ctx, w, sim.Options{Start: start, HostsDir: l.textsIn}); err != nil {
 		return nil, err
 	}
-	return newLab(world), nil
+	return l, nil
 }
 
 // FromSnapshot makes a lab that goes on from a snapshot, whichever backend it
 // was taken from.
 func FromSnapshot(s *state.Snapshot) (*Lab, error) {
-	world, err := sim.FromSnapshot(s, sim.Options{Start: start})
-	if err != nil {
+	l := newLab()
+	var err error
+	if l.world, err = sim.FromSnapshot(s, sim.Options{Start: start, HostsDir: l.textsIn}); err != nil {
 		return nil, err
 	}
-	return newLab(world), nil
+	return l, nil
 }
 
 // start is when a simulated lab's clock begins: 2026-01-01 00:00 UTC, in
 // nanoseconds since 1970.
 const start = 1_767_225_600 * 1_000_000_000
 
-func newLab(w *sim.World) *Lab {
-	l := &Lab{world: w}
+func newLab() *Lab {
+	l := &Lab{}
 	l.closed, l.close = context.WithCancel(context.Background())
 	return l
 }
@@ -127,6 +129,7 @@ type call struct {
 	stdin      string
 	background bool   // the lab's lock is not held: see (*call).locked
 	started    func() // see op.Tool
+	limit      *limit // of timeout(1), when that runs it
 	outside    bool   // the files are the machine's, not the node's own
 
 	out, err strings.Builder // stdout and stderr

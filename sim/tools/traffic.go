@@ -18,11 +18,10 @@ import (
 
 func init() {
 	for name, p := range map[string]program{"ping": runPing, "curl": runCurl, "nc": runNC, "netcat": runNC, "traceroute": runTraceroute,
-		"ss": runSS, "sleep": runSleep, "kill": runKill} {
+		"ss": runSS, "sleep": runSleep, "tcpdump": runTcpdump, "timeout": runTimeout, "kill": runKill} {
 		programs[name] = p
 		delete(unmodelled, name)
 	}
-	unmodelled["tcpdump"] = true
 }
 
 // patience is how long a program in the foreground may run on the world's
@@ -41,6 +40,7 @@ func (c *call) process(start func(n *sim.Netns) *sim.Process) (interrupted bool)
 	if !c.background {
 		res, _ := c.lab.world.Do(c.ctx, c.node, func(n *sim.Netns) op.Result { // ends with ctx, which run reports
 			if p = start(n); p != nil {
+				c.limit.start(p)
 				interrupted = p.Wait(patience)
 			}
 			return op.Result{}
@@ -52,6 +52,7 @@ func (c *call) process(start func(n *sim.Netns) *sim.Process) (interrupted bool)
 	c.locked(func() {
 		res, _ := c.lab.world.Do(c.ctx, c.node, func(n *sim.Netns) op.Result {
 			if p = start(n); p != nil && !p.Ended() {
+				c.limit.start(p)
 				p.OnEnd(func() { close(ended) })
 			} else {
 				close(ended)
@@ -104,19 +105,11 @@ func (c *call) ended(out, errs string, status int, interrupted bool) op.Result {
 func runSleep(c *call) op.Result {
 	sum := time.Duration(0)
 	for _, a := range c.argv[1:] {
-		unit := time.Second
-		text := a
-		if a != "" {
-			if i := strings.IndexByte("smhd", a[len(a)-1]); i >= 0 {
-				unit = []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour}[i]
-				text = a[:len(a)-1]
-			}
-		}
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil || f < 0 {
+		d, ok := interval(a)
+		if !ok {
 			fail(1, "sleep: invalid time interval ‘%s’\nTry 'sleep --help' for more information.", a)
 		}
-		sum += time.Duration(min(f*float64(unit), math.MaxInt64/4))
+		sum += d
 	}
 	if len(c.argv) < 2 {
 		fail(1, "sleep: missing operand\nTry 'sleep --help' for more information.")
@@ -127,6 +120,19 @@ func runSleep(c *call) op.Result {
 		return p
 	})
 	return c.ended("", "", 0, interrupted)
+}
+
+// interval reads a time as sleep(1) and timeout(1) take it: 0.5, 2s, 1m.
+func interval(text string) (d time.Duration, ok bool) {
+	unit, number := time.Second, text
+	if text != "" {
+		if i := strings.IndexByte("smhd", text[len(text)-1]); i >= 0 {
+			unit = []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour}[i]
+			number = text[:len(text)-1]
+		}
+	}
+	f, err := strconv.ParseFloat(number, 64)
+	return time.Duration(min(f*float64(unit), math.MaxInt64/4)), err == nil && f >= 0
 }
 
 // runKill is kill(1) of processes by their numbers.
@@ -225,16 +231,19 @@ func address(s string) (sim.IP, bool) {
 // resolver tells a node whom to ask for names: what somebody wrote in the
 // machine's /etc/resolv.conf and /etc/hosts.
 func (c *call) resolver() {
-	files := c.written()
+	text := func(name string) string { // of the node's own, where it has one
+		f, _ := c.at(name)
+		return f.text
+	}
 	r := sim.Resolver{Hosts: map[string]sim.IP{}}
-	for line := range strings.Lines(files["/etc/resolv.conf"]) {
+	for line := range strings.Lines(text("/etc/resolv.conf")) {
 		if f := strings.Fields(line); len(f) >= 2 && f[0] == "nameserver" && len(r.Servers) < 3 {
 			if ip, ok := address(f[1]); ok {
 				r.Servers = append(r.Servers, ip)
 			}
 		}
 	}
-	for line := range strings.Lines(files["/etc/hosts"]) {
+	for line := range strings.Lines(text("/etc/hosts")) {
 		line, _, _ = strings.Cut(line, "#")
 		if f := strings.Fields(line); len(f) >= 2 {
 			if ip, ok := address(f[0]); ok {
