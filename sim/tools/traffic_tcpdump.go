@@ -238,7 +238,7 @@ const (
 )
 
 func sentFrom(f *sim.Frame) string { return cmp.Or(f.Header.SrcMAC, noMAC) }
-func sentTo(f *sim.Frame) string { return cmp.Or(f.Header.DstMAC, noMAC) }
+func sentTo(f *sim.Frame) string   { return cmp.Or(f.Header.DstMAC, noMAC) }
 
 // known are the names of addresses in the machine's /etc/hosts.
 func (t *tcpdump) known() map[sim.IP]string {
