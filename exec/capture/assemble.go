@@ -169,7 +169,9 @@ func (a *Assembler) Flush(now time.Time, all bool) (left int, next time.Duration
 		t := &e.told[0]
 		a.count++
 		t.ID = fmt.Sprintf("p%d", a.count)
-		t.Flow, t.Reply = a.flows.belongs(e)
+		if t.Flow, t.Reply = a.flows.belongs(e); !t.Reply {
+			refuse(t, a.view)
+		}
 	}
 	a.mu.Unlock()
 	for _, e := range ended {
@@ -502,6 +504,7 @@ type builder struct {
 	at    int64
 	died  *Hook    // the hook entry that ended the last pass
 	frame *Carried // what is inside the packet that is told of
+	asked bool     // the packet is known to be no answer
 }
 
 func (b *builder) add(node string, s trace.Step) {

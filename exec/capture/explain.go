@@ -32,14 +32,7 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 		h.Outer = nil
 	}
 	t.Node = node
-	set := func(d trace.Disposition, e trace.Evidence, code string, args ...string) {
-		t.Disposition, t.Evidence, t.Code = d, e, code
-		t.Args = map[string]string{"node": node}
-		for i := 0; i+1 < len(args); i += 2 {
-			t.Args[args[i]] = args[i+1]
-		}
-		t.Reason = trace.Reason(code, t.Args)
-	}
+	set := ends(t)
 
 	if d := last.died; d != nil {
 		place := []string{"table", d.Table, "chain", d.Chain, "rule", strconv.Itoa(d.Rule), "text", d.RuleText}
@@ -129,7 +122,30 @@ func nextHop(n *state.Node, dev string, dst, ip netip.Addr) bool {
 // UDP packet may be an answer to a socket that listed itself nowhere.
 const ephemeral = 32768
 
+// refuse corrects the end of a UDP packet that came to a port nobody has, once
+// it is known to be no answer (a first packet of traceroute's, say).
+func refuse(t *trace.Trace, v View) {
+	h, n := t.Last(), v.Node(t.Node)
+	if t.Code != trace.CodeDelivered || h.Proto != "udp" || h.DstPort < ephemeral || h.Outer != nil || n == nil || listens(n, h) {
+		return
+	}
+	b := builder{view: v, start: t.Start, hops: t.Hops, asked: true}
+	b.delivered(t, n, h, ends(t))
+}
+
 type setter func(d trace.Disposition, e trace.Evidence, code string, args ...string)
+
+// ends returns what notes in a trace how it ended, at its node.
+func ends(t *trace.Trace) setter {
+	return func(d trace.Disposition, e trace.Evidence, code string, args ...string) {
+		t.Disposition, t.Evidence, t.Code = d, e, code
+		t.Args = map[string]string{"node": t.Node}
+		for i := 0; i+1 < len(args); i += 2 {
+			t.Args[args[i]] = args[i+1]
+		}
+		t.Reason = trace.Reason(code, t.Args)
+	}
+}
 
 // delivered says what became of a packet that passed INPUT.
 func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set setter) {
@@ -144,7 +160,7 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 	switch {
 	case asks:
 		s.Code, s.Note = trace.CodeEcho, "the kernel answers (icmp_echo)"
-	case h.Proto == "udp" && h.DstPort < ephemeral && !listens(n, h):
+	case h.Proto == "udp" && (h.DstPort < ephemeral || b.asked) && !listens(n, h):
 		// The sender is told: ICMP port unreachable (__udp4_lib_rcv, net/ipv4/udp.c).
 		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on udp/%d", h.DstPort)
 		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
