@@ -50,6 +50,7 @@ type inside struct {
 	mu       sync.Mutex
 	nodes    []*node // in the order they came to be
 	procs    map[int]*process
+	tools    map[int]*process // those of the machine's that run just now
 	cancels  map[int]context.CancelFunc
 	started  map[int]bool // children that somebody waits for
 	collect  *[]trace.Trace
@@ -78,7 +79,7 @@ func runInside() {
 	}
 	conn := os.NewFile(sandbox.Control, "control")
 	in := &inside{
-		procs: map[int]*process{}, cancels: map[int]context.CancelFunc{}, started: map[int]bool{},
+		procs: map[int]*process{}, tools: map[int]*process{}, cancels: map[int]context.CancelFunc{}, started: map[int]bool{},
 		out: make(chan response, 64), wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), busy: make(chan struct{}, 1),
 	}
 	in.asm = capture.NewAssembler(in, in.journey)

@@ -86,6 +86,9 @@ func (in *inside) finish(ctx context.Context, n *node, cmd *osexec.Cmd, stdin st
 	if err != nil {
 		return op.Result{}, fmt.Errorf("start %s: %w", cmd.Args[0], err)
 	}
+	in.mu.Lock()
+	in.tools[cmd.Process.Pid] = &process{cmd: cmd, node: n.name, argv: cmd.Args}
+	in.mu.Unlock()
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGINT) // as Ctrl-C does: ping and tcpdump sum up
@@ -183,6 +186,7 @@ func (in *inside) start(cmd *osexec.Cmd) error {
 func (in *inside) waited(cmd *osexec.Cmd) {
 	in.mu.Lock()
 	delete(in.started, cmd.Process.Pid)
+	delete(in.tools, cmd.Process.Pid)
 	in.mu.Unlock()
 }
 

@@ -323,20 +323,20 @@ func (n *node) readSysctls(st *state.Node) map[string]string {
 	return m
 }
 
-// processNames returns, by inode, the sockets of the node's background
-// processes with the command lines of their owners.
+// processNames returns, by inode, the sockets of the node's servers and tools
+// with the command lines of their owners.
 func (in *inside) processNames(n *node) map[string][]string {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	names := map[string][]string{}
-	for pid, p := range in.procs {
+	owned := func(pid int, p *process) {
 		if p.node != n.name {
-			continue
+			return
 		}
 		dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 		fds, err := os.ReadDir(dir)
 		if err != nil {
-			continue
+			return
 		}
 		for _, fd := range fds {
 			to, err := os.Readlink(dir + fd.Name())
@@ -344,6 +344,12 @@ func (in *inside) processNames(n *node) map[string][]string {
 				names[strings.TrimSuffix(inode, "]")] = p.argv
 			}
 		}
+	}
+	for pid, p := range in.procs {
+		owned(pid, p)
+	}
+	for pid, p := range in.tools {
+		owned(pid, p)
 	}
 	return names
 }
