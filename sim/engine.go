@@ -117,8 +117,18 @@ func (w *World) run(deadline int64, done func() bool) {
 	}
 }
 
-// settle ends an operation: what it set in motion comes to rest.
-func (w *World) settle() { w.run(w.now+opTime, nil) }
+// settle ends an operation: what it set in motion comes to rest. A packet that
+// waits (for ARP) when its program is gone is waited for, as the lab on the
+// kernel does (capture.Patience).
+func (w *World) settle() {
+	w.run(w.now+opTime, nil)
+	if w.rec.underWay() {
+		w.run(w.now+int64(patience), func() bool { return !w.rec.underWay() })
+	}
+}
+
+// patience is how long a journey under way is waited for.
+const patience = 200 * time.Millisecond
 
 // sleep lets time pass.
 func (w *World) sleep(d time.Duration) { w.run(w.now+int64(d), nil) }

@@ -103,6 +103,11 @@ func (r *recorder) begin() {
 	r.journeys = r.journeys[:0]
 }
 
+// underWay reports whether a packet of the operation has not come to its end.
+func (r *recorder) underWay() bool {
+	return slices.ContainsFunc(r.journeys, func(j *journey) bool { return j.live > 0 })
+}
+
 // depart begins a packet's journey.
 func (w *World) depart(p *packet, f *flow, reply bool) {
 	r := &w.rec
