@@ -30,6 +30,7 @@ var (
 	update  = flag.Bool("update", false, "TestKept: write down again what the kernel does")
 	stop    = flag.Int("stop", 0, "TestAgree: give up after so many different differences; 0: never")
 	small   = flag.Duration("shrink", 3*time.Second, "TestAgree: how long to look for the smallest transcript of a difference")
+	file    = flag.String("case", "", "TestAgree: compare the case that this file keeps, instead of fresh ones")
 )
 
 type nodeSpec = op.NodeSpec
@@ -76,6 +77,10 @@ const casesRoot, casesUser = 150, 60
 // each time.
 func TestAgree(t *testing.T) {
 	needsKernel(t)
+	if *file != "" {
+		compareFile(t, *file)
+		return
+	}
 	n := *number
 	if n == 0 {
 		n = casesRoot
@@ -123,6 +128,29 @@ feed:
 	close(next)
 	wg.Wait()
 	s.summary()
+}
+
+// compareFile runs a kept case on both sides, whatever outcome it holds.
+func compareFile(t *testing.T, name string) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := parseKept(string(data))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	ds, err := k.compare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range ds {
+		if d.Known != "" {
+			t.Logf("known, %s: %s", d.Known, d)
+		} else {
+			t.Error(d)
+		}
+	}
 }
 
 const repeats = 2

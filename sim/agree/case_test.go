@@ -2,6 +2,7 @@ package agree_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -147,9 +148,15 @@ func (c *testCase) runModel(ctx context.Context) (run *agree.Run, err error) {
 	return c.runWhole(ctx, openModel, modelFrom)
 }
 
+// longest bounds what the kernel may take for one case: no command of one waits
+// for long.
+const longest = 2 * time.Minute
+
 // compare runs the case on both sides and returns where they differ. The error
 // is the kernel lab's: the model's is a difference.
 func (c *testCase) compare(ctx context.Context) ([]agree.Difference, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, errors.New("a command does not end"))
+	defer cancel()
 	w, err := c.world()
 	if err != nil {
 		return nil, err
@@ -171,7 +178,7 @@ func (c *testCase) compare(ctx context.Context) ([]agree.Difference, error) {
 			}
 		}
 		if err := k.line(ctx, l); err != nil {
-			return nil, err
+			return nil, errors.Join(err, context.Cause(ctx))
 		}
 	}
 	if err := k.end(ctx); err != nil {

@@ -74,7 +74,7 @@ var masks = []struct {
 	{regexp.MustCompile(`time [0-9]+ms`), "time …ms"},
 	{regexp.MustCompile(`(rtt|round-trip) min/avg/max/(mdev|stddev) = [0-9./]+ ms(, pipe [0-9]+)?`), "rtt …"},
 	{regexp.MustCompile(`(, |(?m)^)pipe [0-9]+`), ""},
-	{regexp.MustCompile(`after [0-9]+ m?s`), "after … ms"},
+	{regexp.MustCompile(`after [0-9]+ (m?s\b|milliseconds)`), "after … ms"},
 	{regexp.MustCompile(`[0-9]+\.[0-9]+ ms`), "… ms"},
 	{regexp.MustCompile(`Date: [^\r\n]+`), "Date: …"},
 }
