@@ -60,6 +60,27 @@ func (p *pass) blocked(v View) bool {
 	return br != nil && from != nil && from.Port != nil && !forwards(from)
 }
 
+// in returns the interface by which a packet came to the IP stack: with
+// br_netfilter, the bridge.
+func (p *pass) in() string {
+	for _, h := range p.hooks {
+		if h.Iif != "" {
+			return h.Iif
+		}
+	}
+	if k := len(p.rx); k > 0 {
+		return p.rx[k-1].Dev
+	}
+	return ""
+}
+
+// translated reports whether the hooks gave a packet that came by an interface a
+// new destination: br_netfilter then routes it, whomever the frame was for.
+func (p *pass) translated() bool {
+	k, r := len(p.hooks), len(p.rx)
+	return k > 0 && r > 0 && p.hooks[k-1].Header.Dst != p.rx[r-1].Header.Dst
+}
+
 // endSwitched says why a bridge did not send a frame on. It reports whether it
 // knows.
 func (b *builder) endSwitched(n *state.Node, last *pass, set setter) bool {
@@ -75,7 +96,7 @@ func (b *builder) endSwitched(n *state.Node, last *pass, set setter) bool {
 		return because(trace.CodePortState, from)
 	}
 	mac := s.Header.DstMAC
-	if k := len(last.hooks); !s.Out && k > 0 && last.hooks[k-1].Header.Dst != s.Header.Dst {
+	if k := len(last.hooks); !s.Out && last.translated() {
 		// A new destination on the same bridge: the frame is addressed to it (br_nf_pre_routing_finish_bridge).
 		mac = ""
 		for _, nb := range n.Neighs {

@@ -25,12 +25,7 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 	node := last.node
 	n := b.view.Node(node)
 	b.frame = last.frame
-	h := t.Last()
-	if last.frame != nil {
-		h = outermost(h)
-	} else {
-		h.Outer = nil
-	}
+	h := last.left
 	t.Node = node
 	set := ends(t)
 
@@ -100,7 +95,7 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 		set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
 	case output:
 		b.diedInOutput(t, n, h, set)
-	case len(last.rx) > 0 && last.rx[len(last.rx)-1].Other:
+	case len(last.rx) > 0 && last.rx[len(last.rx)-1].Other && !last.translated():
 		set(trace.Unclaimed, trace.Captured, trace.CodeUnclaimed)
 	case len(last.hooks) == 0 && len(last.rx) > 0 && n.LocalAddr(h.Dst):
 		// Beyond the trace's rate: arrived where it wanted to go.
@@ -218,10 +213,7 @@ func (b *builder) endARP(t *trace.Trace, last *pass, n *state.Node, h trace.Head
 // refuses in this order: loopback addresses, no forwarding, no route, sources
 // that are our own or fail rp_filter; then ip_forward (net/ipv4/ip_forward.c): TTL and size.
 func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h trace.Header, set setter) {
-	dev := ""
-	if len(last.rx) > 0 {
-		dev = last.rx[len(last.rx)-1].Dev
-	}
+	dev := last.in()
 	routeLocal := n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1" || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
 	refuse := func(code, note string) {
 		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
