@@ -138,6 +138,7 @@ type Pinger struct {
 	sum             int64
 	sum2            float64
 	refused         int // the errno of a request that could not be sent just now
+	full            int // how often in a row a device took no packet (ENOBUFS)
 	multicast       bool
 }
 
@@ -320,6 +321,19 @@ func (g *Pinger) probe() time.Duration {
 	delete(g.seen, seq)
 	g.sentAt[seq] = w.now
 	errno := g.s.SendEcho(g.o.Dst, seq, g.o.Size)
+	if errno == enobufs {
+		g.tokens = 0
+		again := min(max(g.o.Interval/2, 10*time.Millisecond), 500*time.Millisecond)
+		if g.full++; time.Duration(g.full)*again < g.o.Wait {
+			return again
+		}
+		if !g.o.Quiet {
+			g.Err.WriteString("ping: sendmsg: " + Strerror(errno) + "\n")
+		}
+		g.sent++
+		return g.o.Interval
+	}
+	g.full = 0
 	g.sent++
 	if uint16(g.sent)-g.acked > 0x7fff {
 		g.acked = uint16(g.sent) + 1
