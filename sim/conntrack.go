@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"vethlab/sim/state"
 )
@@ -160,6 +161,7 @@ type conn struct {
 	masq    *Link // MASQUERADE chose an address of this link
 	tcp     tcpTrack
 	stream  int64 // UDP: from then on it is more than a question and an answer
+	told    ctTold
 }
 
 // conntrack is a namespace's table of connections (struct netns_ct).
@@ -170,6 +172,9 @@ type conntrack struct {
 	lastID   uint32
 	sweepAt  int // entries, from which on those that expired are looked for
 	sysctls  *ctSysctls
+
+	listeners []*ctListener
+	by        int // the process that has entries removed just now
 }
 
 type ctEntry struct {
@@ -227,6 +232,9 @@ func (n *Netns) taken(t tuple, c *conn) bool {
 func (n *Netns) ctKill(c *conn) {
 	if c.status&ctDying != 0 {
 		return
+	}
+	if len(n.ct.listeners) > 0 && c.status&ctConfirmed != 0 {
+		n.changed(c, ConnDestroy)
 	}
 	c.status |= ctDying
 	for _, t := range c.tuples {
@@ -404,15 +412,23 @@ func (n *Netns) inetError(p *packet) {
 // the packet may go on: when somebody else has taken one of the tuples since,
 // it may not.
 func (w *World) nfConfirm(p *packet) bool {
-	c := p.ct
-	if c == nil || c.status&ctConfirmed != 0 || p.ctInfo.dir() != original {
+	c, n := p.ct, p.ns
+	if c == nil {
 		return true
 	}
-	n := p.ns
+	if c.status&ctConfirmed != 0 || p.ctInfo.dir() != original {
+		if len(n.ct.listeners) > 0 && c.status&ctDying == 0 {
+			n.changed(c, ConnUpdate)
+		}
+		return true
+	}
 	if n.taken(c.tuples[original], c) || n.taken(c.tuples[reply], c) {
 		return p.proto == protoUDP && n.resolveClash(p)
 	}
 	n.insert(c)
+	if len(n.ct.listeners) > 0 {
+		n.changed(c, ConnNew)
+	}
 	return true
 }
 
@@ -468,10 +484,13 @@ func (n *Netns) conns() []*conn {
 	return all
 }
 
+// jiffy is how finely the kernel counts an entry's time (CONFIG_HZ=250).
+const jiffy = int64(4 * time.Millisecond)
+
 func (n *Netns) publicConn(c *conn) state.Conn {
 	s := state.Conn{ID: c.id, Proto: protoName(c.tuples[original].proto), Orig: c.tuples[original].public(), Reply: c.tuples[reply].public(),
 		Replied: c.status&ctSeenReply != 0, Assured: c.status&ctAssured != 0, SrcNAT: c.status&ctSrcNAT != 0, DstNAT: c.status&ctDstNAT != 0,
-		Mark: c.mark, Timeout: int((c.expires - n.w.now) / 1e9)}
+		Mark: c.mark, Timeout: int(max(0, c.expires-n.w.now+jiffy-1) / 1e9)}
 	if c.tuples[original].proto == protoTCP {
 		s.State = ctTCPNames[c.tcp.state]
 	}
@@ -481,8 +500,11 @@ func (n *Netns) publicConn(c *conn) state.Conn {
 // Conns lists the connections, oldest first: conntrack -L.
 func (n *Netns) Conns() []state.Conn { return n.w.snapConns(n) }
 
-// ConnsDelete removes the connections that match, and returns them: conntrack -D.
-func (n *Netns) ConnsDelete(match func(state.Conn) bool) []state.Conn {
+// ConnsDelete removes the connections that match for a process, and returns
+// them: conntrack -D.
+func (n *Netns) ConnsDelete(by int, match func(state.Conn) bool) []state.Conn {
+	n.ct.by = by
+	defer func() { n.ct.by = 0 }()
 	var gone []state.Conn
 	for _, c := range n.conns() {
 		if s := n.publicConn(c); match(s) {
@@ -493,8 +515,12 @@ func (n *Netns) ConnsDelete(match func(state.Conn) bool) []state.Conn {
 	return gone
 }
 
-// ConnsFlush removes all connections: conntrack -F.
-func (n *Netns) ConnsFlush() { n.ctKillIf(func(*conn) bool { return true }) }
+// ConnsFlush removes all connections for a process: conntrack -F.
+func (n *Netns) ConnsFlush(by int) {
+	n.ct.by = by
+	defer func() { n.ct.by = 0 }()
+	n.ctKillIf(func(*conn) bool { return true })
+}
 
 func (n *Netns) ctKillIf(match func(*conn) bool) {
 	for _, c := range n.conns() {

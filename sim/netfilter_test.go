@@ -200,7 +200,7 @@ func TestSnapshotKeepsTables(t *testing.T) {
 	if after := n.snapTables(); !slices.EqualFunc(before, after, sameTable) {
 		t.Errorf("the tables were\n%+v\nand became\n%+v", before, after)
 	}
-	n.ConnsFlush()
+	n.ConnsFlush(0)
 	l.restoreConns(n, conns)
 	if after := l.snapConns(n); !slices.Equal(conns, after) || len(after) != 1 {
 		t.Errorf("the connections were\n%+v\nand became\n%+v", conns, after)
