@@ -296,8 +296,11 @@ func newFlow(proto uint8, src, dst IP, sport, dport uint16) *flow {
 func (w *World) send(s *Socket, n *Netns, p *packet, r route) int {
 	p.ns, p.sock, p.route, p.routed = n, s, r, true
 	p.txHash = s != nil && s.remote != 0
-	j, b := p.journey, p.branch
+	j, b, drops := p.journey, p.branch, w.drops
 	w.ipLocalOut(n, p)
+	if w.drops > drops && s != nil && s.RecvErr {
+		return enobufs // net_xmit_errno
+	}
 	switch e := j.branches[b].end; {
 	case e.ns != n || len(j.branches) != 1:
 	case e.disposition == trace.Dropped || e.disposition == trace.Rejected:
