@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"vethlab/sim/state"
 )
@@ -484,13 +483,10 @@ func (n *Netns) conns() []*conn {
 	return all
 }
 
-// ctTick is how finely the kernel counts an entry's time: a jiffy.
-const ctTick = int64(4 * time.Millisecond)
-
 func (n *Netns) publicConn(c *conn) state.Conn {
 	s := state.Conn{ID: c.id, Proto: protoName(c.tuples[original].proto), Orig: c.tuples[original].public(), Reply: c.tuples[reply].public(),
 		Replied: c.status&ctSeenReply != 0, Assured: c.status&ctAssured != 0, SrcNAT: c.status&ctSrcNAT != 0, DstNAT: c.status&ctDstNAT != 0,
-		Mark: c.mark, Timeout: int(max(0, c.expires-n.w.now+ctTick-1) / 1e9)}
+		Mark: c.mark, Timeout: int(max(0, c.expires-n.w.now+int64(jiffy)-1) / 1e9)}
 	if c.tuples[original].proto == protoTCP {
 		s.State = ctTCPNames[c.tcp.state]
 	}
