@@ -232,7 +232,7 @@ func (w whole) kin() []*journey {
 }
 
 // split takes ARP's repetitions apart: one request is like the other, byte for
-// byte. Where a frame leaves by an interface it left by before, the next begins.
+// byte. Where a frame leaves by the interface it left by first, the next begins.
 func split(j *journey) []*journey {
 	if j.header().Fragment() {
 		return j.pieces()
@@ -241,16 +241,11 @@ func split(j *journey) []*journey {
 		return []*journey{j}
 	}
 	inOrder(j.sightings)
-	type by struct{ node, dev string }
 	var parts []*journey
-	left := map[by]bool{}
+	first := j.sightings[0]
 	for _, s := range j.sightings {
-		if at := (by{s.Node, s.Dev}); s.Out || len(parts) == 0 {
-			if len(parts) == 0 || left[at] {
-				clear(left)
-				parts = append(parts, &journey{key: j.key, first: j.first})
-			}
-			left[at] = s.Out
+		if len(parts) == 0 || s.Out && s.Node == first.Node && s.Dev == first.Dev {
+			parts = append(parts, &journey{key: j.key, first: j.first})
 		}
 		p := parts[len(parts)-1]
 		p.sightings = append(p.sightings, s)
@@ -295,7 +290,8 @@ type pass struct {
 	local  bool // it begins at a socket
 	rx, tx []Sighting
 	hooks  []Hook
-	died   *Hook // the hook entry that ended it
+	died   *Hook        // the hook entry that ended it
+	left   trace.Header // as it was when it left, or ended
 	of     *journey
 	again  bool  // the packet is whole again, that had gone on in pieces
 	at     int64 // when it began, if no interface saw that
@@ -608,15 +604,18 @@ func (b *builder) pass(p *pass) {
 		}
 		b.group(p.node, g)
 	}
-	p.died = b.died
 	if p.frame != nil {
 		b.refused(p, n)
+	}
+	if p.died = b.died; len(b.hops) > 0 {
+		p.left = outermost(b.last())
 	}
 	for i, s := range p.tx {
 		if i < asked {
 			continue
 		}
 		b.sighting(s)
+		p.left = s.Header
 		if p.around == nil {
 			continue
 		}

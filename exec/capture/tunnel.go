@@ -70,9 +70,9 @@ func (a *Assembler) wholes() []whole {
 	}
 	slices.SortFunc(unseen, func(x, y *journey) int { return x.first.Compare(y.first) })
 	for _, o := range unseen {
-		var frame *journey
+		var frame *journey // the first that fits
 		for _, j := range frames {
-			if j.fits(o, a.view) && (frame == nil || o.first.Sub(j.first).Abs() < o.first.Sub(frame.first).Abs()) {
+			if (frame == nil || j.start() < frame.start()) && j.fits(o, a.view) && o.first.Sub(j.first).Abs() < Patience {
 				frame = j
 			}
 		}
@@ -92,19 +92,23 @@ func (a *Assembler) wholes() []whole {
 // traces tells a whole: once, or when the same frame was sent again, each time.
 func (w whole) traces(v View) (ts []trace.Trace) {
 	var starts []int64
-	var parts [][]*pass
+	var parts, frames [][]*pass // of frames: all, also those that came out of a tunnel
 	for _, part := range split(w.journey) {
-		parts, starts = append(parts, passes(part, v)), append(starts, part.start())
+		ps := passes(part, v)
+		frames = append(frames, ps)
+		parts, starts = append(parts, slices.Clone(ps)), append(starts, part.start())
 	}
 	slices.SortFunc(w.around, func(a, b *journey) int { return cmp.Compare(a.start(), b.start()) })
 	for _, o := range w.around {
-		if ps := passes(o, v); !thread(parts, ps, o, v) {
+		if ps := passes(o, v); !thread(frames, parts, ps, o, v) {
 			parts, starts = append(parts, ps), append(starts, o.start())
 		}
 	}
 	for i, ps := range parts {
 		inTime(ps, v)
-		bypass(ps, v)
+		if i < len(frames) {
+			bypass(frames[i], v)
+		}
 		if t, ok := assemble(ps, starts[i], v); ok {
 			ts = append(ts, t)
 		}
@@ -131,7 +135,8 @@ func (j *journey) carries(v View) *Carried {
 }
 
 // fits reports whether a packet that nobody saw may be the one around a frame:
-// the frame went into a tunnel of the same node, and has the right size.
+// the frame went into a tunnel of the same node more often than packets around it
+// are known, and has the right size.
 func (j *journey) fits(o *journey, v View) bool {
 	out := slices.IndexFunc(o.hooks, func(h Hook) bool { return h.Point == trace.Output })
 	if out < 0 {
@@ -141,10 +146,16 @@ func (j *journey) fits(o *journey, v View) bool {
 	if len(j.sightings) > 0 && j.sightings[0].Header.Proto != "arp" {
 		size = j.sightings[0].Header.Len
 	}
-	return size+overhead == o.hooks[0].Header.Len && slices.ContainsFunc(j.sightings, func(s Sighting) bool {
-		x, under := vxlanOf(v, s.Node, s.Dev)
-		return s.Out && x != nil && under == o.hooks[out].Node
-	})
+	if size+overhead != o.hooks[out].Header.Len {
+		return false
+	}
+	free := -len(j.around)
+	for _, s := range j.sightings {
+		if x, under := vxlanOf(v, s.Node, s.Dev); s.Out && x != nil && under == o.hooks[out].Node {
+			free++
+		}
+	}
+	return free > 0
 }
 
 // vxlanOf returns a device's settings when it is of vxlan, and the node whose
@@ -162,21 +173,22 @@ func vxlanOf(v View, node, dev string) (*state.VXLAN, string) {
 }
 
 // thread puts the packet o around a frame where the frame went into its tunnel,
-// and where it came out of it what the frame did then. ps are o's passes, parts
-// the frame's; those of o's that follow from no other are added. It reports
-// whether there is such a place.
-func thread(parts [][]*pass, ps []*pass, o *journey, v View) bool {
+// and where it came out of it what the frame did then. ps are o's passes, frames
+// the frame's, and parts those that follow from no other: to these o's are added,
+// and what a frame did that came out is taken away. It reports whether there is
+// such a place.
+func thread(frames, parts [][]*pass, ps []*pass, o *journey, v View) bool {
 	if len(ps) == 0 || !ps[0].local {
 		return false
 	}
 	c := o.carries(v)
 	var at *pass // where it went in: the last time before it was seen, or, unseen, the first that nothing came of
 	part, tx := 0, 0
-	for i := range parts {
-		for _, p := range parts[i] {
+	for i := range frames {
+		for _, p := range frames[i] {
 			for k, s := range p.tx {
 				x, under := vxlanOf(v, p.node, s.Dev)
-				if x == nil || under != ps[0].node || p.frame != nil {
+				if x == nil || under != ps[0].node {
 					continue
 				}
 				if c != nil && uint32(x.ID) == c.VNI && s.At <= o.start() && (at == nil || s.At >= at.tx[tx].At) || c == nil && at == nil && !p.wrapped(k) {
@@ -196,13 +208,13 @@ func thread(parts [][]*pass, ps []*pass, o *journey, v View) bool {
 	at.comes(tx)
 	at.around[tx] = append(at.around[tx], ps[0])
 	last := ps[len(ps)-1]
-	for k, p := range parts[part] {
+	for _, p := range parts[part] {
 		if p == at || p.frame != nil || len(p.rx) == 0 || p.start() < last.start() {
 			continue
 		}
 		if x, under := vxlanOf(v, p.node, p.rx[0].Dev); x != nil && x.ID == in.ID && under == last.node {
 			last.out = p
-			parts[part] = slices.Delete(parts[part], k, k+1)
+			parts[part] = slices.DeleteFunc(parts[part], func(q *pass) bool { return q == p })
 			break
 		}
 	}
@@ -216,11 +228,11 @@ func bypass(ps []*pass, v View) {
 	for _, p := range ps {
 		for k, s := range p.tx {
 			out, under := vxlanOf(v, p.node, s.Dev)
-			if out == nil || p.frame != nil || p.wrapped(k) {
+			if out == nil || p.wrapped(k) {
 				continue
 			}
 			for _, q := range ps {
-				if len(q.rx) == 0 || q.frame != nil || q.start() < s.At {
+				if len(q.rx) == 0 || q.start() < s.At {
 					continue
 				}
 				if in, at := vxlanOf(v, q.node, q.rx[0].Dev); in != nil && in.ID == out.ID && at == under {
