@@ -44,6 +44,8 @@ func parseIptables(_ *Command, args []string) (op.Op, error) {
 		case strings.HasPrefix(word, "-t") && slices.Contains(tableNames, word[2:]) && table == "" && !inverted:
 			table = word[2:]
 			continue
+		case (word == "-w" || word == "--wait") && len(spec) > 0 && strings.HasPrefix(spec[len(spec)-1], "-"):
+			return nil, nil // it may be what the option before wants
 		case word == "-w" || word == "--wait":
 			if w.more() && digits(w.args[0]) {
 				w.next()
@@ -100,6 +102,9 @@ func parseIptables(_ *Command, args []string) (op.Op, error) {
 	}
 	if len(spec) > 0 && (hasPos && verb == "-D" || slices.Contains([]string{"-N", "-X", "-F", "-Z", "-P"}, verb)) {
 		return nil, nil
+	}
+	if (verb == "-I" || verb == "-D") && len(spec) > 0 && !strings.HasPrefix(spec[0], "-") && !strings.HasPrefix(spec[0], "!") {
+		return nil, nil // behind the chain it would be a number
 	}
 	switch verb {
 	case "-A":
