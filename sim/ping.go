@@ -23,7 +23,9 @@ func (s *Socket) SendEcho(dst IP, seq uint16, size int) int {
 	}
 	if !s.bound {
 		s.bound = true
-		s.lport = n.freeEchoID()
+		if s.lport == 0 {
+			s.lport = n.freeEchoID()
+		}
 		n.socks.ping = append(n.socks.ping, s)
 	}
 	r, errno := n.routeOutput(dst, s.local, s.dev, s.Mark, s.TOS)
@@ -112,6 +114,7 @@ type PingOptions struct {
 	Broadcast bool          // -b
 	Pending   bool          // -O
 	Preload   int           // -l; 0 means 1
+	ID        uint16        // -e: the identifier; 0 leaves it to the kernel
 }
 
 // Pinger is ping(8), of iputils 20221126, with its texts.
@@ -218,6 +221,7 @@ func (g *Pinger) open() bool {
 	o := &g.o
 	g.s = g.Process.Ping()
 	g.s.TTL, g.s.TOS, g.s.Mark, g.s.PMTU, g.s.RecvErr, g.s.Broadcast = uint8(o.TTL), o.TOS, o.Mark, o.PMTU, true, o.Broadcast
+	g.s.lport = o.ID // ping_get_port
 	source, device := parseIP(o.From), ""
 	if o.From != "" && source == 0 {
 		device = o.From

@@ -14,7 +14,8 @@ import (
 
 // curlLong are the long names of the options that the model knows.
 var curlLong = map[string]string{"--silent": "-s", "--show-error": "-S", "--verbose": "-v", "--head": "-I", "--max-time": "-m",
-	"--connect-timeout": "-m", "--ipv4": "-4", "--fail": "-f", "--include": "-i", "--output": "-o", "--write-out": "-w"}
+	"--connect-timeout": "-m", "--ipv4": "-4", "--fail": "-f", "--include": "-i", "--output": "-o", "--write-out": "-w",
+	"--location": "-L", "--insecure": "-k", "--no-buffer": "-N", "--globoff": "-g"}
 
 // curlVars are what -w knows here.
 var curlVars = strings.NewReplacer("%{http_code}", "", "%{response_code}", "", "%{remote_ip}", "", "%{remote_port}", "", "%{size_download}", "",
@@ -33,7 +34,7 @@ func runCurl(c *call) op.Result {
 		}
 		argv = append(argv, a)
 	}
-	opts, operands, wrong := getopt(argv, "svI4Sfi", "mow")
+	opts, operands, wrong := getopt(argv, "svI4SfiLkNg", "mow")
 	if wrong != "" {
 		notSimulated("curl %s", strings.Join(c.argv[1:], " "))
 	}
@@ -57,6 +58,7 @@ func runCurl(c *call) op.Result {
 			if o.Write = f.value; strings.Contains(curlVars.Replace(o.Write), "%{") {
 				notSimulated("curl -w %s", f.value)
 			}
+		case 'L', 'k', 'N', 'g': // the model's servers send nobody elsewhere, and speak no TLS
 		case 'm':
 			s, err := strconv.ParseFloat(f.value, 64)
 			if err != nil || s < 0 || s > 1<<22 {

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type tracer struct {
 	host    string
 	dst     sim.IP
 	icmp    bool
+	fixed   bool // -U: every probe goes to the same port
 	numeric bool
 	hops    int
 	first   int
@@ -57,7 +59,7 @@ func runTraceroute(c *call) op.Result {
 	t := &tracer{call: c, hops: 30, first: 1, perHop: 3, atOnce: 16, wait: 5 * time.Second, port: 33434, size: 60}
 	argv := []string{c.argv[0]}
 	long := map[string]string{"--icmp": "-I", "--max-hops": "-m", "--queries": "-q", "--wait": "-w", "--sim-queries": "-N", "--first": "-f",
-		"--port": "-p", "--source": "-s", "--interface": "-i", "--tos": "-t", "--dont-fragment": "-F"}
+		"--udp": "-U", "--module": "-M", "--port": "-p", "--source": "-s", "--interface": "-i", "--tos": "-t", "--dont-fragment": "-F"}
 	for _, a := range c.argv[1:] {
 		if name, value, has := strings.Cut(a, "="); strings.HasPrefix(a, "--") {
 			if long[name] == "" {
@@ -70,9 +72,18 @@ func runTraceroute(c *call) op.Result {
 		}
 		argv = append(argv, a)
 	}
-	opts, operands, wrong := getopt(argv, "n4IF", "mqwNfpsit")
+	opts, operands, wrong := getopt(argv, "n4IFU", "mqwNfpsitM")
 	if wrong != "" {
 		notSimulated("traceroute %s", strings.Join(c.argv[1:], " "))
+	}
+	named := false // a port
+	method := func(name string) {
+		t.icmp, t.fixed = name == "icmp", name == "udp"
+		if port, ok := map[string]int{"icmp": 1, "udp": 53, "default": 33434}[name]; !ok {
+			notSimulated("traceroute -M %s", name)
+		} else if !named {
+			t.port = port
+		}
 	}
 	for _, f := range opts {
 		number := func(lo, hi int, wrong string) int {
@@ -89,12 +100,17 @@ func runTraceroute(c *call) op.Result {
 		case 'n':
 			t.numeric = true
 		case 'I':
-			t.icmp = true
-			t.port = 1
+			method("icmp")
+		case 'U':
+			method("udp")
+		case 'M':
+			method(f.value)
 		case 'F':
 			t.df = true
 		case 'm':
-			t.hops = number(1, 255, "max hops cannot be more than 255")
+			if t.hops = number(0, 255, "max hops cannot be more than 255"); t.hops == 0 {
+				fail(2, "first hop out of range")
+			}
 		case 'f':
 			t.first = number(1, t.hops, "first hop out of range")
 		case 'q':
@@ -102,7 +118,7 @@ func runTraceroute(c *call) op.Result {
 		case 'N':
 			t.atOnce = number(1, 1000, "N must be positive")
 		case 'p':
-			t.port = number(1, 65535, "port out of range")
+			t.port, named = number(1, 65535, "port out of range"), true
 		case 't':
 			t.tos = uint8(number(0, 255, "tos out of range"))
 		case 'w':
@@ -310,7 +326,7 @@ func (t *tracer) send(n int) bool {
 			b.sent = t.p.Now()
 			errno = s.SendEcho(t.dst, uint16(n+1), t.size-28)
 		}
-	} else if errno = s.Connect(t.dst, uint16(t.port+n)); errno == 0 {
+	} else if errno = s.Connect(t.dst, uint16(t.port+orElse(t.fixed, 0, n))); errno == 0 {
 		b.sent = t.p.Now()
 		errno = s.SendTo(0, 0, make([]byte, t.size-28))
 	}
@@ -340,7 +356,7 @@ func (t *tracer) fatal(text string) bool {
 func (t *tracer) receive(s *sim.Socket) {
 	s.Err()
 	for e, ok := s.RecvError(); ok; e, ok = s.RecvError() {
-		n := int(e.DstPort) - t.port
+		n := slices.IndexFunc(t.probes, func(b probe) bool { return b.sock == s })
 		if t.icmp {
 			n = int(e.Seq) - 1
 		}
