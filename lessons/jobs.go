@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,12 +38,17 @@ type job struct {
 func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, args []string) error {
 	j := &job{text: quoteArgs(args), done: make(chan struct{})}
 	cmd, _ := cmdline.Parse(args)
-	switch cmd.Op.(type) {
-	case op.HTTPServe, op.DNSServe, op.Spawn:
+	switch o := cmd.Op.(type) {
+	case op.HTTPServe, op.DNSServe:
 		j.serves = cmd.Tool
-		if s, ok := cmd.Op.(op.Spawn); ok {
-			j.serves = s.Argv[0]
+	case op.Spawn:
+		j.serves = o.Argv[0]
+	case op.Tool:
+		if path.Base(o.Argv[0]) == "dockerd" {
+			j.serves = "dockerd"
 		}
+	}
+	if j.serves != "" {
 		n.number(j)
 		close(j.done)
 		err := n.command(ctx, hc, args)

@@ -62,6 +62,11 @@ func (src *source) lint() {
 			}
 			src.lintCommand(c, nodes)
 		}
+		for _, c := range s.Checks {
+			if c.Addr != nil {
+				collectAddrs(addrs, c.Addr.Prefix)
+			}
+		}
 		if len(s.Checks) == 0 {
 			w.at("id", "expected checks in step %s: what holds once it is done", s.ID)
 		}
@@ -116,6 +121,13 @@ func (src *source) lintCommand(c Line, nodes map[string]bool) {
 		}
 		if add, ok := cmd.Op.(op.NetnsAdd); ok {
 			nodes[add.Name] = true
+		}
+		if len(argv) > 1 && argv[0] == "docker" { // docker run … --name NAME
+			for i, a := range argv[:len(argv)-1] {
+				if a == "--name" {
+					nodes[argv[i+1]] = true
+				}
+			}
 		}
 		return true
 	})

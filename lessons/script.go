@@ -25,7 +25,17 @@ import (
 // namespaces, the inner one builds the world and plays the lesson in them. It
 // prints each command before running it and ends with status 1 if one failed
 // that should not have, or the other way round.
+//
+// A lesson that uses docker has no script: it would act on the machine's own
+// daemon, which is in none of the script's namespaces.
 func WriteScript(w io.Writer, l *Lesson, lang string) error {
+	for _, st := range l.Steps {
+		for _, c := range st.Commands {
+			if words := strings.Fields(c.Text); slices.Contains([]string{"docker", "dockerd"}, words[0]) {
+				return fmt.Errorf("%s has no script: it uses docker, and the script's would be the machine's own", l.ID)
+			}
+		}
+	}
 	b := bufio.NewWriter(w)
 	s := scriptWriter{w: b, machines: map[string]bool{}}
 	tools := map[string]bool{"ip": true, "unshare": true, "nsenter": true, "ss": true, "sysctl": true, "mount": true}
