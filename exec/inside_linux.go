@@ -524,7 +524,8 @@ func (in *inside) rescan() {
 			in.remove(n)
 			continue
 		}
-		if n.keeper != ks[k].pid {
+		stays := slices.ContainsFunc(ks, func(k keeper) bool { return k.pid == n.keeper && k.inode == n.inode })
+		if !stays {
 			n.keeper = ks[k].pid
 			in.touch(n)
 		}

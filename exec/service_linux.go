@@ -1,14 +1,18 @@
 package exec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
-	"strconv"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +32,9 @@ const (
 
 	addrVar  = "VETHLAB_ADDR"
 	namesVar = "VETHLAB_NAMES"
+
+	hostsDirVar = "VETHLAB_HOSTSDIR"
+	forwardVar  = "VETHLAB_FORWARD"
 )
 
 func (in *inside) serveHTTP(n *node, o op.HTTPServe) (op.Result, error) {
@@ -44,7 +51,21 @@ func (in *inside) serveDNS(n *node, o op.DNSServe) (op.Result, error) {
 	for name, addr := range o.Names {
 		names = append(names, name+"="+addr.String())
 	}
-	return in.background(n, roleDNS, strings.Fields(strings.TrimSuffix(o.String(), " &")), []string{namesVar + "=" + strings.Join(names, ",")})
+	var dir string
+	if o.HostsDir != "" {
+		root, rest := sandbox.MachineFile(n.machine, filepath.Clean(o.HostsDir)+"/")
+		dir = filepath.Join(root, rest)
+	}
+	listen := o.Listen
+	if !listen.IsValid() {
+		listen = netip.IPv4Unspecified()
+	}
+	var forward []string
+	for _, a := range o.Forward {
+		forward = append(forward, a.String())
+	}
+	return in.background(n, roleDNS, strings.Fields(strings.TrimSuffix(o.String(), " &")), []string{namesVar + "=" + strings.Join(names, ","),
+		addrVar + "=" + netip.AddrPortFrom(listen, uint16(cmp.Or(o.Port, 53))).String(), hostsDirVar + "=" + dir, forwardVar + "=" + strings.Join(forward, ",")})
 }
 
 // ready tells whoever started this process that it listens, or why not.
@@ -93,16 +114,24 @@ func runHTTP() {
 	_ = srv.Serve(ln)
 }
 
-// runDNS answers for the names it was given, and "no such name" for the rest.
+// runDNS answers for the names it was given, or asks others; if there are none,
+// it says "no such name" for the rest.
 func runDNS() {
-	names := map[string]netip.Addr{}
+	d := nameServer{names: map[string]netip.Addr{}, dir: os.Getenv(hostsDirVar), forward: strings.FieldsFunc(os.Getenv(forwardVar), func(r rune) bool { return r == ',' })}
 	for _, kv := range strings.Split(os.Getenv(namesVar), ",") {
 		name, addr, _ := strings.Cut(kv, "=")
 		if a, err := netip.ParseAddr(addr); err == nil {
-			names[strings.ToLower(strings.TrimSuffix(name, "."))+"."] = a
+			d.names[strings.ToLower(strings.TrimSuffix(name, "."))+"."] = a
 		}
 	}
-	c, err := net.ListenPacket("udp4", "0.0.0.0:"+strconv.Itoa(53))
+	listen := os.Getenv(addrVar)
+	c, err := net.ListenPacket("udp4", listen)
+	if err == nil && !strings.HasPrefix(listen, "0.0.0.0:") {
+		var ln net.Listener
+		if ln, err = net.Listen("tcp4", listen); err == nil {
+			go d.serveTCP(ln)
+		}
+	}
 	ready(err)
 	named("dnsmasq")
 	signal.Ignore(unix.SIGHUP, unix.SIGINT)
@@ -112,21 +141,120 @@ func runDNS() {
 		if err != nil {
 			return
 		}
-		if b, err := answerDNS(buf[:n], names); err == nil {
-			_, _ = c.WriteTo(b, from) // who asked may be gone
+		query := slices.Clone(buf[:n])
+		answer := func() {
+			if b := d.answer(query); b != nil {
+				_, _ = c.WriteTo(b, from) // who asked may be gone
+			}
+		}
+		if len(d.forward) > 0 {
+			go answer() // it may take a while
+		} else {
+			answer()
 		}
 	}
 }
 
-func answerDNS(query []byte, names map[string]netip.Addr) ([]byte, error) {
+// nameServer is a built-in name server.
+type nameServer struct {
+	names   map[string]netip.Addr // with the dot at the end
+	dir     string                // whose files are read for every question
+	forward []string
+}
+
+// answer answers a question, nil if there is nothing to say.
+func (d *nameServer) answer(query []byte) []byte {
+	names := d.names
+	if d.dir != "" {
+		names = maps.Clone(names)
+		files, _ := os.ReadDir(d.dir) // none is as good as an empty one
+		for _, f := range files {
+			text, err := os.ReadFile(filepath.Join(d.dir, f.Name()))
+			if err != nil {
+				continue
+			}
+			for line := range strings.Lines(string(text)) {
+				w := strings.Fields(line)
+				if len(w) < 2 {
+					continue
+				}
+				if a, err := netip.ParseAddr(w[0]); err == nil {
+					for _, name := range w[1:] {
+						names[strings.ToLower(name)+"."] = a
+					}
+				}
+			}
+		}
+	}
+	b, known, err := answerDNS(query, names)
+	if err != nil {
+		return nil
+	}
+	if known {
+		return b
+	}
+	for _, server := range d.forward {
+		c, err := net.DialTimeout("udp4", net.JoinHostPort(server, "53"), time.Second)
+		if err != nil {
+			continue
+		}
+		_ = c.SetDeadline(time.Now().Add(4 * time.Second)) // libnetwork, extIOTimeout
+		reply := make([]byte, 1500)
+		k := 0
+		if _, err = c.Write(query); err == nil {
+			k, err = c.Read(reply)
+		}
+		c.Close()
+		if err == nil {
+			return reply[:k]
+		}
+	}
+	if len(d.forward) > 0 {
+		return nil
+	}
+	return b
+}
+
+// serveTCP answers questions that come with their length before them (RFC 1035,
+// 4.2.2).
+func (d *nameServer) serveTCP(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			size := make([]byte, 2)
+			for {
+				if _, err := io.ReadFull(c, size); err != nil {
+					return
+				}
+				q := make([]byte, int(size[0])<<8|int(size[1]))
+				if _, err := io.ReadFull(c, q); err != nil {
+					return
+				}
+				b := d.answer(q)
+				if b == nil {
+					return
+				}
+				_, _ = c.Write(append([]byte{byte(len(b) >> 8), byte(len(b))}, b...))
+			}
+		}()
+	}
+}
+
+// answerDNS makes an answer, and says whether the name is known.
+func answerDNS(query []byte, names map[string]netip.Addr) (b []byte, ok bool, err error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(query)
 	if err != nil || h.Response {
-		return nil, errors.New("not a query")
+		return nil, false, errors.New("not a query")
 	}
 	q, err := p.Question()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	addr, ok := names[strings.ToLower(q.Name.String())]
 	m := dnsmessage.Message{
@@ -142,5 +270,6 @@ func answerDNS(query []byte, names map[string]netip.Addr) ([]byte, error) {
 			Body:   &dnsmessage.AResource{A: addr.As4()},
 		}}
 	}
-	return m.Pack()
+	b, err = m.Pack()
+	return b, ok, err
 }

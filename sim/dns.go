@@ -28,36 +28,156 @@ const (
 
 // dnsServer answers for its names, and "no such name" for the rest, as the
 // kernel lab's does (exec/service_linux.go).
-type dnsServer struct{ names map[string]netip.Addr }
+type dnsServer struct {
+	names   map[string]netip.Addr
+	dir     string // op.DNSServe.HostsDir
+	forward []netip.Addr
+	proc    *Process
+}
 
 func (w *World) dnsServe(n *Netns, o op.DNSServe) op.Result {
-	if errno := n.startDNS(0, dnsPort, o.Names, strings.Fields(strings.TrimSuffix(o.String(), " &"))...); errno != 0 {
+	if errno := n.startDNS(o, strings.Fields(strings.TrimSuffix(o.String(), " &"))...); errno != 0 {
 		return serverFailed(errno)
 	}
 	return op.Result{}
 }
 
-func (n *Netns) startDNS(ip IP, port uint16, names map[string]netip.Addr, args ...string) int {
+func (n *Netns) startDNS(o op.DNSServe, args ...string) int {
+	port := uint16(dnsPort)
+	if o.Port != 0 {
+		port = uint16(o.Port)
+	}
+	var ip IP
+	if o.Listen.IsValid() {
+		ip = ipOf(o.Listen)
+	}
 	p := n.Start(args...)
 	s := p.UDP()
-	if errno := s.Bind(ip, port); errno != 0 {
+	errno := s.Bind(ip, port)
+	d := &dnsServer{names: map[string]netip.Addr{}, dir: o.HostsDir, forward: o.Forward, proc: p}
+	if errno == 0 && ip != 0 {
+		t := p.TCP()
+		if errno = t.Bind(ip, port); errno == 0 {
+			t.Listen(32)
+			t.Wake = func() { d.overTCP(t) }
+		}
+	}
+	if errno != 0 {
 		p.Exit()
 		return errno
 	}
-	d := &dnsServer{names: map[string]netip.Addr{}}
-	for name, a := range names {
+	for name, a := range o.Names {
 		d.names[strings.ToLower(strings.TrimSuffix(name, "."))] = a
 	}
 	s.dns = d
 	s.Wake = func() {
 		s.Err()
 		for m, ok := s.Recv(); ok; m, ok = s.Recv() {
-			if b := d.answer(m.Payload); b != nil {
-				s.SendTo(m.Src, m.SrcPort, b)
-			}
+			d.reply(m.Payload, func(b []byte) { s.SendTo(m.Src, m.SrcPort, b) })
 		}
 	}
 	return 0
+}
+
+// overTCP answers questions that come with their length before them (RFC 1035,
+// 4.2.2).
+func (d *dnsServer) overTCP(l *Socket) {
+	for c := l.Accept(); c != nil; c = l.Accept() {
+		var held []byte
+		c.Wake = func() {
+			data, end := c.Read()
+			held = append(held, data...)
+			for len(held) > 2 && len(held) >= 2+int(binary.BigEndian.Uint16(held)) {
+				size := int(binary.BigEndian.Uint16(held))
+				d.reply(held[2:2+size], func(b []byte) { c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)) })
+				held = held[2+size:]
+			}
+			if end {
+				c.Close()
+			}
+		}
+		c.Wake()
+	}
+}
+
+// reply answers a question, or asks others what it does not know.
+func (d *dnsServer) reply(q []byte, send func([]byte)) {
+	b := d.answer(q)
+	if b == nil || b[3] != dnsNXDomain || len(d.forward) == 0 {
+		if b != nil {
+			send(b)
+		}
+		return
+	}
+	d.ask(slices.Clone(q), d.forward, send)
+}
+
+// dnsPatience is how long a server may take (libnetwork, extIOTimeout).
+const dnsPatience = 4 * time.Second
+
+// ask puts a question to the first of the servers, and to the next when that
+// says nothing.
+func (d *dnsServer) ask(q []byte, servers []netip.Addr, send func([]byte)) {
+	if len(servers) == 0 {
+		return
+	}
+	s := d.proc.UDP()
+	var late *Timer
+	next := func() {
+		late.Stop()
+		s.Close()
+		d.ask(q, servers[1:], send)
+	}
+	if s.Connect(ipOf(servers[0]), dnsPort) != 0 {
+		s.Close()
+		d.ask(q, servers[1:], send)
+		return
+	}
+	late = d.proc.After(dnsPatience, next)
+	s.Wake = func() {
+		if s.Err() != 0 {
+			s.Wake = nil
+			d.proc.After(0, next)
+			return
+		}
+		if m, ok := s.Recv(); ok {
+			late.Stop()
+			s.Close()
+			send(m.Payload)
+		}
+	}
+	s.SendTo(0, 0, q)
+}
+
+// lookup is the address of a name.
+func (d *dnsServer) lookup(name string) (netip.Addr, bool) {
+	name = strings.ToLower(name)
+	if a, ok := d.names[name]; ok || d.dir == "" {
+		return a, ok
+	}
+	a, ok := d.fromFiles()[name]
+	return a, ok
+}
+
+// fromFiles are the names of the server's directory of hosts files.
+func (d *dnsServer) fromFiles() map[string]netip.Addr {
+	w := d.proc.w
+	if d.dir == "" || w.hostsDir == nil {
+		return nil
+	}
+	names := map[string]netip.Addr{}
+	for line := range strings.Lines(w.hostsDir(d.proc.ns.machine, d.dir)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		if a, err := netip.ParseAddr(f[0]); err == nil {
+			for _, name := range f[1:] {
+				names[strings.ToLower(name)] = a
+			}
+		}
+	}
+	return names
 }
 
 // answer makes the answer to a question, or nil.
@@ -69,7 +189,7 @@ func (d *dnsServer) answer(q []byte) []byte {
 	b := slices.Clone(q[:end])
 	b[2], b[3] = 0x84|q[2]&1, 0 // an answer, authoritative; recursion desired as asked
 	clear(b[6:12])
-	a, ok := d.names[strings.ToLower(name)]
+	a, ok := d.lookup(name)
 	switch {
 	case !ok:
 		b[3] = dnsNXDomain
@@ -253,11 +373,21 @@ func (s *Socket) served() string {
 	if s.dns == nil {
 		return ""
 	}
+	all := maps.Clone(s.dns.names)
+	maps.Copy(all, s.dns.fromFiles())
 	var names []string
-	for _, name := range slices.Sorted(maps.Keys(s.dns.names)) {
-		names = append(names, name+"="+s.dns.names[name].String())
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		names = append(names, name+"="+all[name].String())
 	}
 	return strings.Join(names, ",")
+}
+
+// listening is where a server listens that has an address; zero is everywhere.
+func listening(a netip.Addr) netip.Addr {
+	if a.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return a
 }
 
 // servedNames reads what served writes.

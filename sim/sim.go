@@ -46,6 +46,8 @@ import (
 
 // World is a simulated lab. It is not safe for use by several goroutines.
 type World struct {
+	hostsDir func(machine, dir string) string // see Options
+
 	nodes  []*Netns // in the order they were made
 	byName map[string]*Netns
 
@@ -63,6 +65,9 @@ type World struct {
 type Options struct {
 	Seed  uint64 // of all its randomness: MAC addresses, ports, sequence numbers
 	Start int64  // its clock's beginning, nanoseconds since 1970
+	// HostsDir returns the text of all files in a directory of a machine, which
+	// op.DNSServe.HostsDir names; nil where there are no files.
+	HostsDir func(machine, dir string) string
 }
 
 // New makes a world and furnishes it.
@@ -87,7 +92,7 @@ func New(ctx context.Context, spec op.World, o Options) (*World, error) {
 
 func empty(o Options) *World {
 	w := &World{byName: map[string]*Netns{}, random: rand.New(rand.NewPCG(o.Seed, 0)), inode: 4026532000, pid: 100}
-	w.now = o.Start
+	w.now, w.hostsDir = o.Start, o.HostsDir
 	return w
 }
 

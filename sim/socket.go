@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"vethlab/sim/op"
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
 )
@@ -318,7 +319,8 @@ func (n *Netns) restoreListeners(ls []state.Listener) {
 		case l.Process == "python3" && l.Proto == "tcp":
 			n.startHTTP(ip, l.Port, "python3", "-m", "http.server", strconv.Itoa(int(l.Port)))
 		case l.Process == "dnsmasq" && l.Proto == "udp":
-			n.startDNS(ip, l.Port, servedNames(l.Names), "dnsmasq")
+			n.startDNS(op.DNSServe{Names: servedNames(l.Names), Listen: listening(l.Addr), Port: int(l.Port)}, "dnsmasq")
+		case l.Process == "dnsmasq" && !l.Addr.IsUnspecified(): // the same server's
 		case l.Process == "docker-proxy" && l.To != "":
 			if to, err := netip.ParseAddrPort(l.To); err == nil {
 				n.startProxy([]string{"docker-proxy", "-proto", l.Proto, "-host-ip", l.Addr.String(), "-host-port", strconv.Itoa(int(l.Port)),

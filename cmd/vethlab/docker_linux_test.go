@@ -542,6 +542,13 @@ func referenceWorld(w op.World) string {
 		}
 	}
 	for _, l := range w.Setup {
+		if o, ok := l.Op.(op.DNSServe); ok {
+			fmt.Fprintf(&s, "nsenter --net=/run/netns/%s \"$SELF\" %s", l.Node, nameServer)
+			for name, a := range o.Names {
+				fmt.Fprintf(&s, " %s=%s", name, a)
+			}
+			s.WriteString(" 3>&- &\n")
+		}
 		if o, ok := l.Op.(op.HTTPServe); ok {
 			fmt.Fprintf(&s, "nsenter --net=/run/netns/%s busybox httpd -p %d -h \"$dir/own/www\"\n", l.Node, o.Port)
 		}
@@ -616,7 +623,11 @@ func (r *reference) run(t *testing.T, lines string, part func(name string, data 
 	cmd := osexec.CommandContext(ctx, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--uts", "--ipc",
 		"bash", script, dir)
 	cmd.Stdin = strings.NewReader(lines)
-	cmd.Env = append(os.Environ(), "CGROUP="+cgroup)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), "CGROUP="+cgroup, "SELF="+self)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()

@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == nameServer {
+		fmt.Fprintln(os.Stderr, serveNames(os.Args[2:]))
+		os.Exit(1)
+	}
 	if os.Getenv(asVethlab) != "" {
 		os.Unsetenv(asVethlab)
 		os.Exit(run(os.Args[1:]))

@@ -191,16 +191,40 @@ func parsePython(_ *Command, args []string) (op.Op, error) {
 	return o, nil
 }
 
-// dnsmasq --address=/NAME/ADDRESS …
+// dnsmasq --address=/NAME/ADDRESS …, and what op.DNSServe writes beside that.
 func parseDnsmasq(_ *Command, args []string) (op.Op, error) {
-	opts, operands, ok := flags(args, "dkRh", "A", map[string]byte{"--address": 'A', "--no-daemon": 'd',
-		"--keep-in-foreground": 'k', "--no-resolv": 'R', "--no-hosts": 'h'})
+	opts, operands, ok := flags(args, "dkRhz", "AapSH", map[string]byte{"--address": 'A', "--no-daemon": 'd',
+		"--keep-in-foreground": 'k', "--no-resolv": 'R', "--no-hosts": 'h', "--bind-interfaces": 'z',
+		"--listen-address": 'a', "--port": 'p', "--server": 'S', "--hostsdir": 'H'})
 	if !ok || len(operands) > 0 {
 		return nil, nil
 	}
 	o := op.DNSServe{Names: map[string]netip.Addr{}}
 	for _, f := range opts {
-		if f.name != 'A' {
+		switch f.name {
+		case 'A':
+		case 'a', 'S':
+			a, err := netip.ParseAddr(f.value)
+			if err != nil || !a.Is4() || f.name == 'a' && o.Listen.IsValid() {
+				return nil, nil
+			}
+			if f.name == 'a' {
+				o.Listen = a
+			} else {
+				o.Forward = append(o.Forward, a)
+			}
+			continue
+		case 'p':
+			if o.Port, ok = within(f.value, 1, 65535); !ok {
+				return nil, nil
+			}
+			continue
+		case 'H':
+			if o.HostsDir = f.value; !strings.HasPrefix(f.value, "/") || strings.ContainsAny(f.value, " ,\t\n") {
+				return nil, nil
+			}
+			continue
+		default:
 			continue
 		}
 		parts := strings.Split(f.value, "/")
@@ -218,7 +242,7 @@ func parseDnsmasq(_ *Command, args []string) (op.Op, error) {
 			o.Names[name] = a
 		}
 	}
-	if len(o.Names) == 0 {
+	if len(o.Names) == 0 && o.HostsDir == "" {
 		return nil, nil
 	}
 	return o, nil

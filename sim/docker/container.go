@@ -273,6 +273,7 @@ func (c *call) start(ct *Container) (err error) {
 	}
 	defer func() {
 		if err != nil && ct.Pid > 0 {
+			_ = c.stopResolver(ct) // as far as it goes
 			_ = c.try("kill -9 %s", ct.pid())
 		}
 	}()
@@ -425,6 +426,9 @@ func (c *call) stop(ct *Container, killed bool) error {
 		signal = "-9 "
 	}
 	code := exitCode(ct, killed)
+	if err := c.stopResolver(ct); err != nil {
+		return err
+	}
 	if err := c.do("kill %s%s", signal, ct.pid()); err != nil {
 		if _, refused := err.(*Refused); !refused {
 			return err
@@ -457,6 +461,9 @@ func (c *call) gone(ct *Container) error {
 // exited does what a daemon does when a container's process has ended
 // (daemon/monitor.go): the sandbox goes, the ports and addresses are given back.
 func (c *call) exited(ct *Container, code int) error {
+	if err := c.stopResolver(ct); err != nil {
+		return err
+	}
 	for _, ep := range slices.Backward(c.sorted(ct)) {
 		n := c.d.networkByID(ep.Network)
 		if n == nil {
@@ -478,6 +485,10 @@ func (c *call) exited(ct *Container, code int) error {
 		c.deleteEndpoint(n, ep)
 	}
 	ct.Running, ct.Pid, ct.Node, ct.ExitCode, ct.EndedAt, ct.NextDev = false, 0, "", code, c.now(), 0
+	ct.Names = ""
+	if err := c.tellNames(); err != nil {
+		return err
+	}
 	if ct.AutoRemove {
 		return c.forget(ct)
 	}

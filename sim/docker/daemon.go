@@ -215,10 +215,12 @@ func (c *call) startNetworks() error {
 		}
 	}
 	// The default bridge is made anew.
+	old := ""
 	if i := slices.IndexFunc(c.d.Networks, func(n *Network) bool { return n.Default }); i >= 0 {
 		if err := c.bridgeDown(c.d.Networks[i]); err != nil {
 			return err
 		}
+		old = c.d.Networks[i].ID
 		c.d.Networks = slices.Delete(c.d.Networks, i, i+1)
 		if len(cfg.Pools) > 0 {
 			if err := c.removeDocker0(); err != nil {
@@ -229,7 +231,19 @@ func (c *call) startNetworks() error {
 	if cfg.DisableBridge {
 		return c.removeDocker0()
 	}
-	return c.makeDefault()
+	if err := c.makeDefault(); err != nil {
+		return err
+	}
+	// Containers know the network by its name.
+	now := c.d.Networks[len(c.d.Networks)-1].ID
+	for _, ct := range c.d.Containers {
+		for _, ep := range ct.Endpoints {
+			if ep.Network == old {
+				ep.Network = now
+			}
+		}
+	}
+	return nil
 }
 
 // forwarding switches forwarding on, and where it was off sees to it that

@@ -179,7 +179,10 @@ type Container struct {
 	NextDev   int  // the number of the next interface: eth0, eth1
 	Joins     int  // how many endpoints there were
 	Stopped   bool // by somebody: --restart does not hold
-	Ran       bool // it has been started at some time
+
+	Resolver int    // port of the embedded name server; 0: there is none
+	Names    string // what it answers, as its file has it
+	Ran      bool   // it has been started at some time
 	// Spec is what `docker inspect` tells and nothing here needs.
 	Env, Labels []string
 }

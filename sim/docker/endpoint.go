@@ -281,5 +281,8 @@ func (c *call) disconnect(ct *Container, n *Network, force bool) error {
 			return err
 		}
 	}
+	if err := c.tellNames(); err != nil {
+		return err
+	}
 	return c.writeHosts(ct)
 }

@@ -185,7 +185,18 @@ type HTTPServe struct {
 
 // DNSServe runs a name server in the background that answers for Names:
 // dnsmasq --address=/NAME/ADDRESS &.
-type DNSServe struct{ Names map[string]netip.Addr }
+type DNSServe struct {
+	Names map[string]netip.Addr
+	// Listen and Port, with which it also takes TCP, are where it listens; zero
+	// is every address, port 53.
+	Listen netip.Addr `json:",omitzero"`
+	Port   int        `json:",omitempty"`
+	// HostsDir is a directory whose files, in the form of hosts(5), it also
+	// answers from, as they are when it is asked.
+	HostsDir string `json:",omitempty"`
+	// Forward are the servers it asks what it does not know.
+	Forward []netip.Addr `json:",omitempty"`
+}
 
 // ProcKill ends the background processes a node started by name: pkill, or
 // kill %1. An empty Name means all.
@@ -558,6 +569,21 @@ func (o HTTPServe) String() string {
 
 func (o DNSServe) String() string {
 	b := words{"dnsmasq"}
+	if o.Listen.IsValid() {
+		b.add("--listen-address="+o.Listen.String(), "--bind-interfaces")
+	}
+	if o.Port != 0 {
+		b.add("--port=" + strconv.Itoa(o.Port))
+	}
+	if o.HostsDir != "" || len(o.Forward) > 0 || o.Listen.IsValid() {
+		b.add("--no-resolv", "--no-hosts")
+	}
+	if o.HostsDir != "" {
+		b.add("--hostsdir=" + o.HostsDir)
+	}
+	for _, a := range o.Forward {
+		b.add("--server=" + a.String())
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.Names)) {
 		b.add("--address=/" + name + "/" + o.Names[name].String())
 	}

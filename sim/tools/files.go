@@ -2,6 +2,7 @@ package tools
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -69,6 +70,18 @@ func (c *call) written() (m map[string]string) {
 		m = c.lab.files[machine]
 	})
 	return m
+}
+
+// textsIn is the text of all files in a directory of a machine, one after the
+// other; whoever calls holds the lab's lock, as the world does.
+func (l *Lab) textsIn(machine, dir string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(l.files[machine])) {
+		if path.Dir(name) == path.Clean(dir) && !strings.HasSuffix(name, "/") {
+			b.WriteString(l.files[machine][name] + "\n")
+		}
+	}
+	return b.String()
 }
 
 // file is what a path leads to.
