@@ -18,6 +18,7 @@ type engine struct {
 	// icmpSending says that a message of the kernel's own is on its way out: what
 	// becomes of it there tells nobody of an error (icmp_xmit_lock, net/ipv4/icmp.c).
 	icmpSending bool
+	hashes      uint32 // how many sockets were given one
 	timers      timers
 	seq         uint64
 	ctx         context.Context // of the operation under way

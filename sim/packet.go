@@ -142,8 +142,8 @@ type packet struct {
 	ct              *conn // its connection's entry; nil before conntrack has looked, and when untracked
 	ctInfo          ctInfo
 	untracked       bool
-	txHash          bool // its hash is its connected socket's (sk->sk_txhash)
-	tracing         bool // a TRACE rule or nft's nftrace was met
+	hash            uint32 // skb->hash, where it is of ports or a socket's; 0: not asked for yet
+	tracing         bool   // a TRACE rule or nft's nftrace was met
 	sock            *socket
 
 	flow  *flow

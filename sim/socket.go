@@ -42,7 +42,8 @@ type Socket struct {
 
 	local, remote IP // 0: any, nobody
 	lport, rport  uint16
-	dev           *Link // SO_BINDTODEVICE
+	hash          uint32 // of what it sends once it is connected (sk_txhash); 0: not chosen yet
+	dev           *Link  // SO_BINDTODEVICE
 	bound         bool
 
 	TTL       uint8    // IP_TTL; 0: the namespace's default
@@ -296,7 +297,13 @@ func newFlow(proto uint8, src, dst IP, sport, dport uint16) *flow {
 // (nf_hook_slow, net/netfilter/core.c).
 func (w *World) send(s *Socket, n *Netns, p *packet, r route) int {
 	p.ns, p.sock, p.route, p.routed = n, s, r, true
-	p.txHash = s != nil && s.remote != 0
+	if s != nil && s.remote != 0 {
+		if s.hash == 0 {
+			w.hashes++
+			s.hash = w.hashes * 0x9e3779b1
+		}
+		p.hash = s.hash
+	}
 	j, b, drops := p.journey, p.branch, w.drops
 	w.ipLocalOut(n, p)
 	if w.drops > drops && s != nil && s.RecvErr {

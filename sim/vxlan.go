@@ -138,11 +138,17 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	o := w.newPacket()
 	o.etherType, o.proto, o.ttl = ethIP, protoUDP, n.defaultTTL()
 	o.src, o.dst, o.dport = r.src, to, v.port
-	o.sport = flowPort(p)
+	hash, l4 := p.flowHash()
+	o.sport = flowPort(hash)
 	o.len = p.len + vxlanOverhead
 	o.mark, o.inner = p.mark, p
 	if n != p.ns {
 		o.mark = 0
+	}
+	// A hash without ports is forgotten (skb_clear_hash_if_not_l4). The packet's own
+	// is asked for by nft's trace, which is on in a lab, and stays with the frame.
+	if p.hash = hash; !l4 {
+		p.hash, _ = o.flowHash()
 	}
 	o.vni = v.vni
 	o.flow, o.reply = p.flow, p.reply
@@ -188,32 +194,38 @@ func (n *Netns) vxlanEnd(port uint16, vni uint32) (dev *Link, open bool) {
 	return dev, open
 }
 
-// flowPort is the source port of the outer packet: packets of one conversation
-// have the same, so that routers can spread conversations (udp_flow_src_port,
-// include/net/udp.h).
-//
+// flowPort makes the source port of an outer packet of the frame's hash: packets
+// of one conversation have the same, so that routers can spread conversations
+// (udp_flow_src_port, include/net/udp.h).
+func flowPort(hash uint32) uint16 {
+	hash ^= hash >> 15
+	hash *= 0x2c1b3c6d
+	hash ^= hash >> 12
+	return 32768 + uint16(hash%(61000-32768))
+}
+
+// flowHash returns what tells a packet's conversation from others (skb_get_hash).
 // What a connected socket sends has a hash of the socket's own
 // (skb_set_hash_from_sk). Of the rest addresses and ports are hashed, the same in
 // both directions (__flow_hash_consistentify, net/core/flow_dissector.c); of ARP
-// nothing.
-func flowPort(p *packet) uint16 {
-	var x uint32
-	if !p.isARP() {
-		a, b := p.src, p.dst
-		var sport, dport uint16
-		if (p.proto == protoTCP || p.proto == protoUDP) && p.first() && p.flags&ipMF == 0 {
-			sport, dport = p.sport, p.dport
-		}
-		if !p.txHash && (a > b || a == b && sport > dport) {
-			a, b, sport, dport = b, a, dport, sport
-		}
-		x = uint32(a)*0x9e3779b1 ^ uint32(b)*0x85ebca6b ^ (uint32(sport)<<16|uint32(dport))*0xc2b2ae35 ^ uint32(p.proto)
-		if p.txHash {
-			x = ^x
-		}
-		x ^= x >> 15
+// nothing. l4 says that ports took part, or a socket: such a hash stays with the
+// packet wherever it goes.
+func (p *packet) flowHash() (hash uint32, l4 bool) {
+	switch {
+	case p.hash != 0:
+		return p.hash, true
+	case p.isARP():
+		return 1, false
 	}
-	return 32768 + uint16(x%(61000-32768))
+	a, b := p.src, p.dst
+	var sport, dport uint16
+	if l4 = (p.proto == protoTCP || p.proto == protoUDP) && p.first() && p.flags&ipMF == 0; l4 {
+		sport, dport = p.sport, p.dport
+	}
+	if a > b || a == b && sport > dport {
+		a, b, sport, dport = b, a, dport, sport
+	}
+	return uint32(a)*0x9e3779b1 ^ uint32(b)*0x85ebca6b ^ (uint32(sport)<<16|uint32(dport))*0xc2b2ae35 ^ uint32(p.proto) | 1, l4
 }
 
 // vxlanRcv takes an outer packet that came to a tunnel's port, and lets the

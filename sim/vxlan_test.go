@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"vethlab/sim/trace"
 )
 
 func TestVXLAN(t *testing.T) {
@@ -85,11 +87,11 @@ const tunnel = `
 
 // Which frames share a port of the packets around them, as measured on Linux 6.18.
 func TestFlowPort(t *testing.T) {
-	packetOf := func(src, dst IP, proto uint8, sport, dport uint16, txHash bool) *packet {
-		return &packet{header: header{etherType: ethIP, src: src, dst: dst, proto: proto, sport: sport, dport: dport}, txHash: txHash}
+	packetOf := func(src, dst IP, proto uint8, sport, dport uint16, hash uint32) *packet {
+		return &packet{header: header{etherType: ethIP, src: src, dst: dst, proto: proto, sport: sport, dport: dport}, hash: hash}
 	}
 	arp := func(src, dst IP) *packet { return &packet{header: header{etherType: ethARP, src: src, dst: dst}} }
-	piece := packetOf(1, 2, protoUDP, 5, 53, true)
+	piece := packetOf(1, 2, protoUDP, 5, 53, 0)
 	piece.flags = ipMF
 	for _, c := range []struct {
 		name string
@@ -97,16 +99,57 @@ func TestFlowPort(t *testing.T) {
 		same bool
 	}{
 		{"ARP of two", arp(1, 2), arp(2, 3), true},
-		{"an echo and its reply", packetOf(1, 2, protoICMP, 7, 7, false), packetOf(2, 1, protoICMP, 7, 7, false), true},
-		{"two pings", packetOf(1, 2, protoICMP, 7, 7, false), packetOf(1, 2, protoICMP, 8, 8, false), true},
-		{"pings to two", packetOf(1, 2, protoICMP, 7, 7, false), packetOf(1, 3, protoICMP, 7, 7, false), false},
-		{"both ways of a connection", packetOf(1, 2, protoTCP, 5, 80, true), packetOf(2, 1, protoTCP, 80, 5, true), false},
-		{"two connections", packetOf(1, 2, protoTCP, 5, 80, true), packetOf(1, 2, protoTCP, 6, 80, true), false},
-		{"a socket's and the kernel's own", packetOf(1, 2, protoTCP, 5, 80, true), packetOf(1, 2, protoTCP, 5, 80, false), false},
-		{"a piece, that shows no ports", piece, packetOf(1, 2, protoUDP, 9, 99, true), false},
+		{"an echo and its reply", packetOf(1, 2, protoICMP, 7, 7, 0), packetOf(2, 1, protoICMP, 7, 7, 0), true},
+		{"two pings", packetOf(1, 2, protoICMP, 7, 7, 0), packetOf(1, 2, protoICMP, 8, 8, 0), true},
+		{"pings to two", packetOf(1, 2, protoICMP, 7, 7, 0), packetOf(1, 3, protoICMP, 7, 7, 0), false},
+		{"two sockets of the same ports", packetOf(1, 2, protoTCP, 5, 80, 10), packetOf(1, 2, protoTCP, 5, 80, 11), false},
+		{"both ways of what no socket sends", packetOf(1, 2, protoTCP, 5, 80, 0), packetOf(2, 1, protoTCP, 80, 5, 0), true},
+		{"two connections", packetOf(1, 2, protoTCP, 5, 80, 0), packetOf(1, 2, protoTCP, 6, 80, 0), false},
+		{"pieces, that show no ports", piece, packetOf(1, 2, protoUDP, 9, 99, 0), false},
 	} {
-		if p, q := flowPort(c.a), flowPort(c.b); (p == q) != c.same || p < 32768 || p >= 61000 {
+		h, l4 := c.a.flowHash()
+		k, _ := c.b.flowHash()
+		if p, q := flowPort(h), flowPort(k); (p == q) != c.same || p < 32768 || p >= 61000 {
 			t.Errorf("%s: ports %d and %d", c.name, p, q)
+		}
+		if want := c.a.proto == protoTCP; l4 != want {
+			t.Errorf("%s: ports took part: %v", c.name, l4)
+		}
+	}
+}
+
+// What a tunnel's end sends on into the tunnel keeps its port when that was of a
+// connection's; an ARP request or an echo gets one of the packet's it came in.
+func TestFlowPortSentOn(t *testing.T) {
+	l := newLab(t, "h1 h2", tunnel+`
+		h2# ip addr del 10.1.0.2/24 dev vx0
+		h2# ip link add br0 type bridge
+		h2# ip link set vx0 master br0
+		h2# ip link set br0 up`)
+	for _, dev := range l.byName["h2"].links {
+		if dev.port != nil {
+			dev.port.hairpin = true // bridge link set dev vx0 hairpin on
+		}
+	}
+	ports := map[string]map[uint16]bool{}
+	for _, tr := range l.run("h1# ping -c 1 -W 0.1 10.1.0.9").Traces {
+		for _, hop := range tr.Hops {
+			for _, s := range hop.Steps {
+				if s.Point == trace.Tunnel && s.After.Outer != nil {
+					if ports[hop.Node] == nil {
+						ports[hop.Node] = map[uint16]bool{}
+					}
+					ports[hop.Node][s.After.Outer.SrcPort] = true
+				}
+			}
+		}
+	}
+	if len(ports["h1"]) != 1 || len(ports["h2"]) != 1 {
+		t.Fatalf("ports %v", ports)
+	}
+	for p := range ports["h1"] {
+		if ports["h2"][p] {
+			t.Errorf("both send from %d", p)
 		}
 	}
 }
