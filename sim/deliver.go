@@ -69,13 +69,8 @@ func (w *World) icmpRcv(n *Netns, p *packet) {
 		w.answer(p, delivered, func() { w.icmpEcho(n, p) })
 	case icmpEchoReply:
 		w.pingRcv(n, p, delivered)
-	case icmpDestUnreach, icmpTimeExceeded:
+	case icmpDestUnreach, icmpTimeExceeded, icmpRedirect:
 		w.icmpTell(n, p, delivered)
-	case icmpRedirect:
-		if p.quoted != nil && p.in != nil {
-			n.redirected(p.in, p.src, p.quoted.dst, IP(p.icmpInfo))
-		}
-		w.end(p, delivered)
 	default:
 		w.end(p, delivered)
 	}
@@ -108,7 +103,7 @@ var icmpErrno = [...]struct {
 	{ehostunreach, false}, {ehostunreach, true}, {ehostunreach, true}, {ehostunreach, true}}
 
 // icmpTell tells the socket whose packet an ICMP error is about
-// (icmp_unreach, icmp_socket_deliver).
+// (icmp_unreach, icmp_redirect, icmp_socket_deliver).
 func (w *World) icmpTell(n *Netns, p *packet, e ending) {
 	q := p.quoted
 	if q == nil {
@@ -118,24 +113,31 @@ func (w *World) icmpTell(n *Netns, p *packet, e ending) {
 	if p.icmpType == icmpDestUnreach && p.icmpCode == icmpFragNeeded {
 		n.updatePMTU(q.dst, int(p.icmpInfo))
 	}
+	if p.icmpType == icmpRedirect && p.in != nil {
+		n.redirected(p.in, p.src, q.dst, IP(p.icmpInfo))
+	}
 	errno, final := ehostunreach, false // time exceeded
 	if p.icmpType == icmpDestUnreach && int(p.icmpCode) < len(icmpErrno) {
 		errno, final = icmpErrno[p.icmpCode].errno, icmpErrno[p.icmpCode].final
+	}
+	if p.icmpType == icmpRedirect {
+		errno = eremoteio // no error, but ping wants to see it (ping_err)
 	}
 	told := SocketError{Errno: errno, From: p.src, Type: p.icmpType, Code: p.icmpCode, Info: p.icmpInfo, Dst: q.dst, DstPort: q.dport,
 		Seq: q.icmpSeq, TTL: p.ttl, At: w.now}
 	quoted, in, iif := *q, p.in, p.iif()
 	w.end(p, e)
-	switch quoted.proto {
-	case protoICMP:
+	switch {
+	case quoted.proto == protoICMP:
 		if quoted.icmpType == icmpEcho {
 			n.pingError(&quoted, told, iif)
 		}
-	case protoUDP:
+	case told.Type == icmpRedirect:
+	case quoted.proto == protoUDP:
 		if s := n.udpLookup(quoted.src, quoted.dst, quoted.sport, quoted.dport, in); s != nil {
 			s.udpError(told, final)
 		}
-	case protoTCP:
+	case quoted.proto == protoTCP:
 		w.tcpError(n, &quoted, told)
 	}
 }

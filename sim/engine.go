@@ -118,17 +118,28 @@ func (w *World) run(deadline int64, done func() bool) {
 	}
 }
 
-// settle ends an operation: what it set in motion comes to rest. A packet that
-// waits (for ARP) when its program is gone is waited for, as the lab on the
-// kernel does (capture.Patience).
+// settle ends an operation: what it set in motion comes to rest. Time passes as
+// in the kernel's lab, where a journey that came to no certain end is watched
+// for a while (exec/capture: Patience; exec: settle), so that what comes of it
+// is the operation's.
 func (w *World) settle() {
+	const most = 600 * time.Millisecond
 	w.run(w.now+opTime, nil)
-	if w.rec.underWay() {
-		w.run(w.now+int64(patience), func() bool { return !w.rec.underWay() })
+	for limit := w.now + int64(most); !w.building; {
+		since := w.rec.uncertain()
+		until := min(since+int64(patience), limit)
+		if since == 0 || until <= w.now || w.ctx.Err() != nil {
+			return
+		}
+		came := func() bool { return w.rec.uncertain() == 0 }
+		if len(w.rec.journeys) > 64 {
+			came = nil // a flood: looking at all of them again and again would take long
+		}
+		w.run(until, came)
 	}
 }
 
-// patience is how long a journey under way is waited for.
+// patience is how long a journey may pause before nothing more is expected of it.
 const patience = 200 * time.Millisecond
 
 // sleep lets time pass.

@@ -50,9 +50,19 @@ func (s *Socket) SendEcho(dst IP, seq uint16, size int) int {
 	return w.send(s, n, p, r)
 }
 
+// freeEchoID takes the next identifier that is free. The whole machine counts
+// them together, so that none comes twice soon (ping_port_rover, ping_get_port).
 func (n *Netns) freeEchoID() uint16 {
+	w := n.w
+	if w.lastEchoID == 0 {
+		w.lastEchoID = uint16(w.random.Uint32())
+	}
 	for {
-		id := uint16(1 + n.w.random.IntN(0xffff))
+		w.lastEchoID++
+		id := w.lastEchoID
+		if id == 0 {
+			continue
+		}
 		if !slices.ContainsFunc(n.socks.ping, func(s *Socket) bool { return s.lport == id }) {
 			return id
 		}
@@ -402,6 +412,9 @@ func icmpSentence(e SocketError) string {
 			return "Frag reassembly time exceeded"
 		}
 		return fmt.Sprintf("Time exceeded, Bad Code: %d", e.Code)
+	}
+	if e.Type == icmpRedirect {
+		return fmt.Sprintf("Redirect %s(New nexthop: %s)", [4]string{"Network", "Host", "Type of Service and Network", "Type of Service and Host"}[e.Code&3], IP(e.Info))
 	}
 	if e.Code == icmpFragNeeded {
 		return fmt.Sprintf("Frag needed and DF set (mtu = %d)", e.Info)

@@ -103,11 +103,6 @@ func (r *recorder) begin() {
 	r.journeys = r.journeys[:0]
 }
 
-// underWay reports whether a packet of the operation has not come to its end.
-func (r *recorder) underWay() bool {
-	return slices.ContainsFunc(r.journeys, func(j *journey) bool { return j.live > 0 })
-}
-
 // depart begins a packet's journey.
 func (w *World) depart(p *packet, f *flow, reply bool) {
 	r := &w.rec
@@ -184,6 +179,26 @@ func (w *World) goesOn(p *packet) {
 // vanish ends p without a word of where: for what the model has no better name.
 func (w *World) vanish(p *packet) {
 	w.end(p, ending{disposition: trace.Vanished, code: trace.CodeVanished})
+}
+
+// uncertain is when the latest of the operation's journeys paused that something
+// may follow after; 0 when there is none.
+func (r *recorder) uncertain() (at int64) {
+	for _, j := range r.journeys {
+		if n := len(j.steps); n > 0 && j.steps[n-1].at > at && !slices.ContainsFunc(j.branches, branch.certain) {
+			at = j.steps[n-1].at
+		}
+	}
+	return at
+}
+
+// certain reports whether nothing can come after such an end.
+func (b branch) certain() bool {
+	switch b.end.disposition {
+	case trace.Delivered, trace.NoWayBack, trace.Dropped, trace.Rejected:
+		return true
+	}
+	return false
 }
 
 // traces writes the operation's journeys out, in the order they began.

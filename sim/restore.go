@@ -409,6 +409,9 @@ func (n *Netns) restoreSysctls(all map[string]string) error {
 			}
 		}
 	}
+	if _, ok := all["net.ipv4.conf.all.accept_redirects"]; !ok && n.conf.forwarding != 0 {
+		n.conf.acceptRedirects = 0 // what switching it on does (inet_forward_change)
+	}
 	return nil
 }
 

@@ -58,6 +58,8 @@ type World struct {
 	inode  uint64 // of the namespace made last
 	pid    int    // of the process started last
 
+	lastEchoID uint16 // the identifier that a ping was given last; 0 before the first
+
 	spawned int // processes started by op.Spawn
 }
 

@@ -431,7 +431,8 @@ func (p *pass) wanted(v View) bool {
 	}
 	if h := p.rx[0].Header; h.Proto == "arp" {
 		n := v.Node(p.node)
-		return n != nil && !p.rx[len(p.rx)-1].Other && (h.ARPOp == "reply" || n.LocalAddr(h.Dst))
+		last := p.rx[len(p.rx)-1]
+		return n != nil && !last.Other && (h.ARPOp == "reply" || answersFor(n, last.Dev, h))
 	}
 	return p.met(trace.Input, Last)
 }
@@ -464,7 +465,12 @@ func (p *pass) ignored(v View) bool {
 	}
 	last := p.rx[len(p.rx)-1]
 	n := v.Node(p.node)
-	return last.Other || last.Header.ARPOp == "request" && n != nil && !n.LocalAddr(last.Header.Dst)
+	if n != nil {
+		if in := n.Link(last.Dev); in != nil && in.Port != nil && !forwards(in) {
+			return false // whomever it was for, the bridge did not look
+		}
+	}
+	return last.Other || last.Header.ARPOp == "request" && n != nil && !answersFor(n, last.Dev, last.Header)
 }
 
 // inTime sorts passes by when they began. A frame for a macvlan bears one time

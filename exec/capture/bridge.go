@@ -95,6 +95,9 @@ func (b *builder) endSwitched(n *state.Node, last *pass, set setter) bool {
 	if from != nil && from.Port != nil && !forwards(from) {
 		return because(trace.CodePortState, from)
 	}
+	if !br.Up {
+		return false
+	}
 	mac := s.Header.DstMAC
 	if k := len(last.hooks); !s.Out && last.translated() {
 		// A new destination on the same bridge: the frame is addressed to it (br_nf_pre_routing_finish_bridge).

@@ -201,11 +201,27 @@ func (b *builder) endARP(t *trace.Trace, last *pass, n *state.Node, h trace.Head
 		set(trace.Unclaimed, trace.Captured, trace.CodeUnclaimed)
 		return
 	}
-	if h.ARPOp == "request" && !n.LocalAddr(h.Dst) || last.rx[len(last.rx)-1].Other {
+	if in := last.rx[len(last.rx)-1]; in.Other || h.ARPOp == "request" && !answersFor(n, in.Dev, h) {
 		set(trace.Unclaimed, trace.Captured, trace.CodeUnclaimed)
 		return
 	}
 	set(trace.Delivered, trace.Captured, trace.CodeDelivered)
+}
+
+// answersFor reports whether an ARP request that came in by a link is for the
+// node: for an address of its own, or for one that it answers for in another's
+// place, as packets to it would leave by another link (arp_fwd_proxy,
+// net/ipv4/arp.c).
+func answersFor(n *state.Node, dev string, h trace.Header) bool {
+	if n.LocalAddr(h.Dst) {
+		return true
+	}
+	if n.Sysctls["net.ipv4.conf.all.proxy_arp"] != "1" && n.Sysctls["net.ipv4.conf."+dev+".proxy_arp"] != "1" ||
+		n.Sysctls["net.ipv4.conf."+dev+".forwarding"] != "1" {
+		return false
+	}
+	r := n.Route(state.Query{Dst: h.Dst, Src: h.Src, Iif: dev})
+	return r != nil && r.Type == "unicast" && r.Dev != dev && !n.LocalAddr(h.Src) && !reversePath(n, dev, h)
 }
 
 // diedInRouting explains a packet that passed PREROUTING and nothing after it:

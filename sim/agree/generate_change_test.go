@@ -284,8 +284,10 @@ func (g *gen) target(n *gnode, table, chain, proto string) string {
 		case g.one(12):
 			return g.pick("ACCEPT", "RETURN", "DROP")
 		case up && ported:
-			return g.pick("MASQUERADE", "MASQUERADE", "SNAT --to-source "+g.ip(), "SNAT --to-source "+g.ip()+":5000", "SNAT --to-source 10.0.1.77", "MASQUERADE --to-ports 6000-6000", "MASQUERADE --to-ports 6000-6003",
-				"SNAT --to-source "+g.ip()+":7000-7001")
+			// A range of ports: whether a connection in TIME_WAIT gives up an only port
+			// to the next is the chance of two sequence numbers (nf_seq_has_advanced).
+			return g.pick("MASQUERADE", "MASQUERADE", "SNAT --to-source "+g.ip(), "SNAT --to-source "+g.ip()+":5000-5999", "SNAT --to-source 10.0.1.77", "MASQUERADE --to-ports 6000-6999", "MASQUERADE --to-ports 7000-7999",
+				"SNAT --to-source "+g.ip()+":7100-7999")
 		case up:
 			return g.pick("MASQUERADE", "MASQUERADE", "SNAT --to-source "+g.ip(), "SNAT --to-source 10.0.1.77", fmt.Sprintf("NETMAP --to 10.0.%d.0/24", 1+g.n(g.nets)))
 		case ported:
