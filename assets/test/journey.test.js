@@ -99,3 +99,18 @@ test('a rewrite nobody saw is put down to its rule, and what is concluded is sai
   assert.equal(why(refused, 'zh-CN'), '127.0.0.1 不能从 br-demo 离开：route_localnet 为 0');
   assert.equal(head(refused, 'en').sub, 'refused');
 });
+
+test('of a packet with a frame inside, a rewrite is of the packet around it; a tunnel says what it did', () => {
+  const frame = { proto: 'icmp', src: '10.0.2.1', dst: '10.0.2.2', ttl: 64 };
+  const outer = { proto: 'udp', src: '10.0.1.1', dst: '10.0.1.2', sport: 40000, dport: 4789, ttl: 64 };
+  const inside = { ...frame, outer };
+  const moved = { ...frame, outer: { ...outer, src: '10.0.1.9' } };
+  const s = (point, before, after, more = {}) => ({ point, before, after, at: 0, timed: false, evidence: 'captured', ...more });
+  const trace = { hops: [{ node: 'a', steps: [s('tx', frame, frame, { dev: 'vx0' }), s('tunnel', frame, inside, { dev: 'vx0' }),
+    s('POSTROUTING', inside, moved, { table: 'nat', chain: 'POSTROUTING', rule: 1, verdict: 'SNAT' }), s('tunnel', moved, frame, { dev: 'vx0' })] }] };
+  const list = beats(/** @type {any} */ (trace));
+  assert.deepEqual(list.map((b) => b.rewrite), [false, false, true, false]);
+  assert.equal(why(list[1], 'en'), 'vx0 puts it into a packet for 10.0.1.2');
+  assert.equal(why(list[3], 'en'), 'vx0 takes it out of the packet from 10.0.1.9');
+  for (const lang of ['zh-CN', 'zh-TW']) assert.match(why(list[1], /** @type {any} */ (lang)), /vx0 .*10\.0\.1\.2/);
+});

@@ -13,7 +13,7 @@
 // Whether a command came otherwise than foreseen is the server's word
 // (Command.differs, by package agree); here it is found where.
 
-import { beats, byRule, endpoint, first, isHook, reason, routeWord, ruleWord } from './journey.js';
+import { around, beats, byRule, endpoint, first, isHook, reason, routeWord, ruleWord } from './journey.js';
 import { translate } from './i18n.js';
 
 /** @import { Command, Lang, StepRun, Trace } from '../protocol' */
@@ -35,7 +35,7 @@ export const simulated = (t) => t?.evidence === 'simulated';
 function place(b) {
   const s = b.step;
   const point = s.point === 'conntrack' ? (s.chain ?? '') : s.point;
-  return `${b.node} ${point} ${s.point === 'rx' || s.point === 'tx' || s.point === 'bridge' ? (s.dev ?? '') : ''}`;
+  return `${b.node} ${point} ${s.point === 'rx' || s.point === 'tx' || s.point === 'bridge' ? (s.dev ?? '') : ''}${s.before.outer ? ' around' : ''}`;
 }
 
 /** @param {Beat} b */
@@ -53,7 +53,7 @@ const port = (p) => ((p ?? 0) >= 32768 ? 'any' : (p ?? 0));
 function unlike(a, b) {
   /** @type {Field[]} */
   const list = [];
-  const [x, y] = [a.after, b.after];
+  const [x, y] = [around(a.after), around(b.after)];
   if (x.src !== y.src || port(x.sport) !== port(y.sport)) list.push('src');
   if (x.dst !== y.dst || port(x.dport) !== port(y.dport)) list.push('dst');
   if ((x.ttl ?? 0) !== (y.ttl ?? 0)) list.push('ttl');

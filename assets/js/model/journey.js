@@ -30,8 +30,16 @@ const hooks = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'
 /** @param {Step} s */
 export const isHook = (s) => hooks.has(s.point);
 
-/** @param {Header} a @param {Header} b */
-export function changed(a, b) {
+/**
+ * The header a point is about: of a packet with another inside, its own.
+ * @param {Header} h
+ * @returns {Header}
+ */
+export const around = (h) => h.outer ?? h;
+
+/** @param {Header} x @param {Header} y */
+export function changed(x, y) {
+  const [a, b] = x.outer && y.outer ? [x.outer, y.outer] : [x, y];
   return a.src !== b.src || a.dst !== b.dst || a.sport !== b.sport || a.dport !== b.dport;
 }
 
@@ -211,7 +219,7 @@ export function why(b, lang) {
     case 'rx': return translate(lang, 'why.rx', { dev: s.dev, node: b.node });
     case 'tx': return translate(lang, 'why.tx', { dev: s.dev, node: b.node });
     case 'bridge': return note || translate(lang, 'why.bridge', { dev: s.dev });
-    case 'tunnel': return note || translate(lang, 'why.tunnel', { dev: s.dev ?? '' });
+    case 'tunnel': return note || (s.after.outer ? translate(lang, 'why.tunnel.in', { dev: s.dev ?? '', dst: s.after.outer.dst }) : translate(lang, 'why.tunnel.out', { dev: s.dev ?? '', src: s.before.outer?.src ?? '' }));
     case 'socket': return note || translate(lang, 'why.socket', { node: b.node });
     case 'route':
       if (s.verdict === 'no route') return s.code || lang === 'en' ? note || translate(lang, 'why.noroute') : translate(lang, 'why.noroute');
