@@ -354,7 +354,7 @@ func passes(j *journey, v View) []*pass {
 		note(h.Node)
 		ps := hooked[h.Node]
 		if again := j.reappears(ps, h); again || h.Edge == First && (h.Point == trace.Prerouting || h.Point == trace.Output) {
-			ps = append(ps, &pass{node: h.Node, local: h.Point == trace.Output, of: j, again: again, at: j.arrival(h.Node)})
+			ps = append(ps, &pass{node: h.Node, local: h.Point == trace.Output, of: j, again: again, at: j.arrival(h.Node, len(ps))})
 			hooked[h.Node] = ps
 		}
 		if len(ps) > 0 {
@@ -584,13 +584,35 @@ func (b *builder) pass(p *pass) {
 			groups = groups[1:]
 		}
 	}
-	asked := 0
+	sent := 0
+	send := func() {
+		i, s := sent, p.tx[sent]
+		sent++
+		b.sighting(s)
+		p.left = s.Header
+		if p.around == nil {
+			return
+		}
+		for _, o := range p.around[i] {
+			b.frame = nil
+			b.tunnel(p.node, s.Dev, s.Header, o.frame.with(o.header()))
+			b.pass(o)
+			b.frame = p.frame
+		}
+	}
 	if bridge != "" && !up && len(p.tx) > 0 && p.tx[0].Dev == bridge {
 		// It waited for the MAC address of its new destination: what neighbours wait
 		// for leaves by the bridge device, and is bridged then (br_nf_dev_xmit).
-		b.sighting(p.tx[0])
-		asked = 1
+		send()
 	}
+	copies := 0
+	for _, g := range groups {
+		if g.point == trace.Postrouting {
+			copies++
+		}
+	}
+	flooded := copies > 1 && copies == len(p.tx)-sent
+	died := b.died
 	out := ""
 	for i, g := range groups {
 		if (bridge == "" || up) && !p.bridged() {
@@ -609,28 +631,20 @@ func (b *builder) pass(p *pass) {
 			}
 		}
 		b.group(p.node, g)
+		died = b.died
+		if flooded && g.point == trace.Postrouting {
+			send() // each copy goes its way before the next (br_flood)
+		}
 	}
+	b.died = died
 	if p.frame != nil {
 		b.refused(p, n)
 	}
 	if p.died = b.died; len(b.hops) > 0 {
 		p.left = outermost(b.last())
 	}
-	for i, s := range p.tx {
-		if i < asked {
-			continue
-		}
-		b.sighting(s)
-		p.left = s.Header
-		if p.around == nil {
-			continue
-		}
-		for _, o := range p.around[i] {
-			b.frame = nil
-			b.tunnel(p.node, s.Dev, s.Header, o.frame.with(o.header()))
-			b.pass(o)
-			b.frame = p.frame
-		}
+	for sent < len(p.tx) {
+		send()
 	}
 	if f := p.out; f != nil {
 		last := b.last()

@@ -84,41 +84,52 @@ func (j *journey) split() bool { return j.family != nil && j.family.whole == j }
 // pieces takes a piece's journey apart: where it was put together with the others
 // and the whole was split again, the next piece is like it, byte for byte.
 func (j *journey) pieces() []*journey {
-	kept := map[string]bool{} // by the nodes whose conntrack waited for the others
-	for i, h := range j.hooks {
-		if h.Point == trace.Prerouting && h.Edge == First {
-			again := slices.IndexFunc(j.hooks[i+1:], func(k Hook) bool { return k.Node == h.Node })
-			kept[h.Node] = again < 0 || j.hooks[i+1+again].Edge == First && j.hooks[i+1+again].Point == trace.Prerouting
-		}
+	var whole *journey
+	if j.family != nil {
+		whole = j.family.whole
 	}
-	resent := func(node string) bool {
-		w := (*journey)(nil)
-		if j.family != nil {
-			w = j.family.whole
+	stays := map[string][][]Hook{} // in each node, from PREROUTING on
+	for _, h := range j.hooks {
+		at := stays[h.Node]
+		if len(at) == 0 || h.Point == trace.Prerouting && h.Edge == First {
+			at = append(at, nil)
 		}
-		return kept[node] && (w == nil || w.met(node, trace.Postrouting))
+		at[len(at)-1] = append(at[len(at)-1], h)
+		stays[h.Node] = at
 	}
 	inOrder(j.sightings)
 	var parts []*journey
+	kept := map[string]bool{}     // by the nodes whose conntrack waited for the others
+	bridge := map[string]string{} // by whose port it came into a node
 	for _, s := range j.sightings {
-		if len(parts) == 0 || s.Out && resent(s.Node) {
-			delete(kept, s.Node)
+		if len(parts) == 0 || s.Out && kept[s.Node] && (whole == nil || whole.met(s.Node, trace.Postrouting)) {
+			kept[s.Node] = false
 			parts = append(parts, &journey{key: j.key, first: j.first, family: j.family})
 		}
 		p := parts[len(parts)-1]
 		p.sightings = append(p.sightings, s)
+		at := stays[s.Node]
+		switch {
+		case s.Out || len(at) == 0:
+		case bridge[s.Node] == s.Dev: // and now to the bridge itself
+			delete(bridge, s.Node)
+		default:
+			p.hooks = append(p.hooks, at[0]...)
+			kept[s.Node] = (&pass{hooks: at[0]}).kept()
+			if stays[s.Node] = at[1:]; at[0][0].Iif != s.Dev {
+				bridge[s.Node] = at[0][0].Iif
+			}
+		}
 	}
 	if len(parts) == 0 {
 		return []*journey{j}
 	}
-	for _, h := range j.hooks {
-		i := slices.IndexFunc(parts, func(p *journey) bool {
-			return slices.ContainsFunc(p.sightings, func(s Sighting) bool { return s.Node == h.Node && !s.Out })
-		})
-		if i < 0 {
-			i = len(parts) - 1
+	last := parts[len(parts)-1]
+	for _, h := range j.hooks { // of what no interface saw
+		for at := stays[h.Node]; len(at) > 0; at = at[1:] {
+			last.hooks = append(last.hooks, at[0]...)
 		}
-		parts[i].hooks = append(parts[i].hooks, h)
+		delete(stays, h.Node)
 	}
 	return parts
 }
@@ -159,15 +170,20 @@ func (j *journey) reappears(before []*pass, h Hook) bool {
 	return slices.Index(order, h.Point) < slices.Index(order, hooks[len(hooks)-1].Point)
 }
 
-// arrival is when the last piece of a packet came to a node.
-func (j *journey) arrival(node string) int64 {
+// arrival is when the last piece of a packet came to a node for the nth time.
+func (j *journey) arrival(node string, nth int) int64 {
 	at := int64(0)
-	if j.split() {
-		for _, f := range j.family.pieces {
-			for _, s := range f.sightings {
-				if s.Node == node && !s.Out {
+	if !j.split() {
+		return at
+	}
+	for _, f := range j.family.pieces {
+		n := 0
+		for _, s := range f.sightings {
+			if s.Node == node && !s.Out {
+				if n == 0 || n <= nth {
 					at = max(at, s.At)
 				}
+				n++
 			}
 		}
 	}
