@@ -28,7 +28,7 @@ func parseEnv(c *Command, args []string) (op.Op, error) {
 	}
 	o, _ := parseUnshare(c, args[2:])
 	s, ok := o.(op.Spawn)
-	if !ok {
+	if !ok || !s.NewNet {
 		return nil, nil
 	}
 	s.Node = name
@@ -56,11 +56,15 @@ func parseUnshare(_ *Command, args []string) (op.Op, error) {
 		seen += letters
 		args = args[1:]
 	}
-	if !strings.Contains(seen, "n") || len(args) == 0 {
+	if len(args) == 0 {
 		return nil, nil
 	}
-	s := op.Spawn{NewNet: true, Argv: slices.Clone(args)}
-	if path.Base(args[0]) == "sh" {
+	s := op.Spawn{NewNet: strings.Contains(seen, "n"), Argv: slices.Clone(args)}
+	if path.Base(args[0]) != "sh" {
+		if !s.NewNet {
+			return nil, nil
+		}
+	} else {
 		if len(args) != 3 || args[1] != "-c" || !script(&s, args[2], strings.Contains(seen, "u"), strings.Contains(seen, "m")) {
 			return nil, nil
 		}

@@ -236,7 +236,7 @@ func (c *call) render(format string, found []any, missing []string) (int, error)
 	} else {
 		t, err := template.New("").Funcs(functions).Parse(format)
 		if err != nil {
-			fmt.Fprintf(&c.errs, "Template parsing error: %v\n", err)
+			fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
 			return 64, nil
 		}
 		for _, o := range found {
@@ -251,8 +251,12 @@ func (c *call) render(format string, found []any, missing []string) (int, error)
 				if jerr == nil {
 					jerr = d.Decode(&m)
 				}
-				if jerr != nil || t.Option("missingkey=error").Execute(&b, m) != nil {
-					fmt.Fprintf(&c.errs, "Template parsing error: %v\n", err)
+				if jerr != nil {
+					return 1, lost{jerr}
+				}
+				if err := t.Option("missingkey=error").Execute(&b, m); err != nil {
+					fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
+					c.out.WriteString("\n")
 					return 1, nil
 				}
 			}

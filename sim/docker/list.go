@@ -66,7 +66,7 @@ func table[T any](c *call, format, usual string, headers T, rows []T) (int, erro
 	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(strings.TrimSpace(format))
 	t, err := template.New("").Funcs(functions).Parse(format)
 	if err != nil {
-		fmt.Fprintf(&c.errs, "Template parsing error: %v\n", err)
+		fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
 		return 1, nil
 	}
 	var b strings.Builder
@@ -75,7 +75,7 @@ func table[T any](c *call, format, usual string, headers T, rows []T) (int, erro
 	}
 	for _, r := range rows {
 		if err := t.Execute(&b, r); err != nil {
-			fmt.Fprintf(&c.errs, "Template parsing error: %v\n", err)
+			fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
 			return 1, nil
 		}
 		b.WriteString("\n")

@@ -27,8 +27,8 @@ type Spawn struct {
 	Argv   []string
 	NewNet bool   `json:",omitempty"` // in a new network namespace: unshare --net
 	Node   string `json:",omitempty"` // with NewNet: its variable NODE
-	// Hostname and Files, with NewNet, are what the process and those who enter
-	// its node see: at each path of Files the file of the machine that it names
+	// Hostname and Files are what the process sees and, with NewNet, those who enter
+	// its node: at each path of Files the file of the machine that it names
 	// (unshare --uts --mount, hostname, mount --bind).
 	Hostname string            `json:",omitempty"`
 	Files    map[string]string `json:",omitempty"`
@@ -45,14 +45,17 @@ func (Spawn) op()     {}
 func (FileWrite) op() {}
 
 func (o Spawn) String() string {
-	if !o.NewNet {
+	if !o.NewNet && o.Hostname == "" && len(o.Files) == 0 {
 		return words(o.Argv).String() + " &"
 	}
 	var b words
-	if o.Node != "" {
+	if o.NewNet && o.Node != "" {
 		b.add("env", "NODE="+o.Node)
 	}
-	b.add("unshare", "--net")
+	b.add("unshare")
+	if o.NewNet {
+		b.add("--net")
+	}
 	if o.Hostname == "" && len(o.Files) == 0 {
 		return append(b, o.Argv...).String() + " &"
 	}
