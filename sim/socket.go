@@ -130,7 +130,7 @@ func (p *Process) socket(proto uint8) *Socket {
 // any, a port of 0 lets the kernel choose.
 func (s *Socket) Bind(ip IP, port uint16) int {
 	n := s.ns
-	if ip != 0 && !ip.broadcast() && !n.local(ip) && !(ip.multicast() || n.addrType(ip) == rtnBroadcast) {
+	if ip != 0 && n.sys.nonlocalBind == 0 && !ip.broadcast() && !n.local(ip) && !(ip.multicast() || n.addrType(ip) == rtnBroadcast) {
 		return eaddrnotavail // inet_addr_valid_or_nonlocal, include/net/inet_sock.h
 	}
 	s.local = ip

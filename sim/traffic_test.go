@@ -118,3 +118,20 @@ func TestNames(t *testing.T) {
 		t.Errorf("no such name: status %d, %q", r.Status, r.Stderr)
 	}
 }
+
+// With ip_nonlocal_bind a socket may take an address that is not the node's; a
+// packet from it finds no route all the same, and ping says nothing of that.
+func TestNonlocalBind(t *testing.T) {
+	l := newLab(t, "a b", `
+		a# ip link add eth0 type veth peer name eth0 netns b
+		a# ip link set eth0 up
+		b# ip link set eth0 up
+		a# ip addr add 10.0.1.1/24 dev eth0`)
+	if res := l.run("a# ping -c1 -W1 -I 10.0.1.9 10.0.1.2"); res.Status != 2 {
+		t.Errorf("bound to a foreign address: status %d", res.Status)
+	}
+	res := l.run("a# sysctl -qw net.ipv4.ip_nonlocal_bind=1\na# ping -c1 -W1 -I 10.0.1.9 10.0.1.2")
+	if res.Status != 1 || res.Stderr != "" || len(res.Traces) != 0 {
+		t.Errorf("status %d, %q, %d journeys", res.Status, res.Stderr, len(res.Traces))
+	}
+}

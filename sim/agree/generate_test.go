@@ -167,19 +167,32 @@ func (g *gen) setupf(n *gnode, format string, args ...any) {
 	g.setup = append(g.setup, n.name+"# "+fmt.Sprintf(format, args...))
 }
 
-// dev notes a device that was made. impatient says where the line goes that
-// makes it give up an unanswered ARP request soon.
+// arpSettings make a link give up an unanswered ARP request soon, and not ask a
+// neighbour again that it knows: when that is due depends on how long the case
+// takes, which no two runs have in common.
+var arpSettings = []string{"retrans_time_ms=20", "delay_first_probe_time=60"}
+
+// arp settles how a device asks for its neighbours, at once.
+func (g *gen) arp(n *gnode, name string) {
+	for _, s := range arpSettings {
+		g.do(n, "sysctl -qw net.ipv4.neigh.%s.%s", name, s)
+	}
+}
+
+// dev notes a device that was made.
 func (g *gen) dev(n *gnode, name string) *gdev {
 	d := &gdev{node: n, name: name}
 	n.devs = append(n.devs, d)
 	if n.kind == state.Container && len(n.devs) == 1 {
 		g.do(n, unlimited)
 	}
-	line := fmt.Sprintf("%s# sysctl -qw net.ipv4.neigh.%s.retrans_time_ms=20", n.name, name)
-	if n.kind == state.Container || g.started() {
-		g.lines = append(g.lines, line)
-	} else if n.kind != state.Switch {
-		g.setup = append(g.setup, line)
+	for _, s := range arpSettings {
+		line := fmt.Sprintf("%s# sysctl -qw net.ipv4.neigh.%s.%s", n.name, name, s)
+		if n.kind == state.Container || g.started() {
+			g.lines = append(g.lines, line)
+		} else if n.kind != state.Switch {
+			g.setup = append(g.setup, line)
+		}
 	}
 	return d
 }

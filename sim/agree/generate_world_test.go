@@ -111,7 +111,7 @@ func (g *gen) bridge(n *gnode, name string, ports []*gdev, net int) *gdev {
 	br := &gdev{node: n, name: name, bridge: true}
 	n.devs = append(n.devs, br)
 	if n.kind != state.Switch {
-		g.do(n, "sysctl -qw net.ipv4.neigh.%s.retrans_time_ms=20", name)
+		g.arp(n, name)
 	} else {
 		put(n, "sysctl -qw net.bridge.bridge-nf-call-iptables=0")
 	}
@@ -165,8 +165,10 @@ func (g *gen) lan() {
 // veth2 wires nodes after the transcript began.
 func (g *gen) veth2(a *gnode, x string, b *gnode, y string) (*gdev, *gdev) {
 	g.setupf(a, "ip link add %s type veth peer name %s netns %s", x, y, b.name)
-	g.setupf(a, "sysctl -qw net.ipv4.neigh.%s.retrans_time_ms=20", x)
-	g.setupf(b, "sysctl -qw net.ipv4.neigh.%s.retrans_time_ms=20", y)
+	for _, s := range arpSettings {
+		g.setupf(a, "sysctl -qw net.ipv4.neigh.%s.%s", x, s)
+		g.setupf(b, "sysctl -qw net.ipv4.neigh.%s.%s", y, s)
+	}
 	d, e := &gdev{node: a, name: x}, &gdev{node: b, name: y}
 	a.devs, b.devs = append(a.devs, d), append(b.devs, e)
 	return d, e
@@ -238,7 +240,7 @@ func (g *gen) overlay() {
 			e := g.dev(c, "eth0")
 			g.address(e, over, 21+i)
 			g.do(d.node, "ip link add br0 type bridge")
-			g.do(d.node, "sysctl -qw net.ipv4.neigh.br0.retrans_time_ms=20")
+			g.arp(d.node, "br0")
 			for _, m := range []string{"v1", "vx0"} {
 				g.do(d.node, "ip link set %s up", m)
 				g.do(d.node, "ip link set %s master br0", m)

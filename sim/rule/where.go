@@ -53,8 +53,8 @@ func (r *Rule) Refusal(table string, hook Hook, builtin bool) int {
 			if table != "raw" && table != "mangle" {
 				return einval
 			}
-		case *Owner: // owner_check
-			if m.UID != nil && m.UID.Lo > m.UID.Hi || m.GID != nil && m.GID.Lo > m.GID.Hi {
+		case *Owner: // owner_check: a lab's user namespace has no id but 0
+			if m.UID != nil && m.UID.Hi|m.UID.Lo != 0 || m.GID != nil && m.GID.Hi|m.GID.Lo != 0 {
 				return einval
 			}
 		}
