@@ -140,6 +140,9 @@ func runConntrack(c *call) op.Result {
 		}
 	}
 	say := func(format string, args ...any) { c.warn("conntrack v1.4.7 (conntrack-tools): "+format, args...) }
+	if command == 'C' && len(f) > 0 {
+		notSimulated("conntrack -C with a filter")
+	}
 	if command == 'E' {
 		return c.connEvents(form, events, f, say)
 	}
