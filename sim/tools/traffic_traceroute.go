@@ -177,9 +177,20 @@ func (t *tracer) begin(n *sim.Netns) *sim.Process {
 }
 
 func (t *tracer) trace() {
+	if t.icmp { // one socket for all, connected before anything is said (mod-icmp.c)
+		s, ok := t.socket()
+		if !ok {
+			return
+		}
+		if errno := s.Connect(t.dst, 0); errno != 0 {
+			t.fatal("connect: " + sim.Strerror(errno))
+			return
+		}
+		t.ping = s
+	}
 	fmt.Fprintf(&t.out, "traceroute to %s (%s), %d hops max, %d byte packets", t.host, t.dst, t.hops, t.size)
 	t.probes = make([]probe, t.hops*t.perHop)
-	t.start, t.end = (t.first-1)*t.perHop, len(t.probes)
+	t.start, t.end = t.skipped(), len(t.probes)
 	t.p.OnInterrupt(func() { t.print(); t.p.Exit() })
 	t.round(t.start, 0, 0)
 }
@@ -290,33 +301,41 @@ func (t *tracer) expired(n int) {
 	}
 }
 
+// socket makes what probes leave by.
+func (t *tracer) socket() (s *sim.Socket, ok bool) {
+	if t.icmp {
+		s = t.p.Ping()
+	} else {
+		s = t.p.UDP()
+	}
+	s.RecvErr, s.TOS = true, t.tos
+	s.PMTU = sim.PMTUDont
+	if t.df {
+		s.PMTU = sim.PMTUDo
+	}
+	if t.dev != "" {
+		if errno := s.BindDevice(t.dev); errno != 0 {
+			return nil, t.fatal("setsockopt SO_BINDTODEVICE: " + sim.Strerror(errno))
+		}
+	}
+	if t.source != 0 {
+		if errno := s.Bind(t.source, 0); errno != 0 {
+			return nil, t.fatal("bind: " + sim.Strerror(errno))
+		}
+	}
+	s.Wake = func() { t.receive(s) }
+	return s, true
+}
+
 func (t *tracer) send(n int) bool {
 	b := &t.probes[n]
 	ttl := uint8(n/t.perHop + 1)
 	s := t.ping
 	if s == nil {
-		if t.icmp {
-			s = t.p.Ping()
-			t.ping = s
-		} else {
-			s = t.p.UDP()
+		var ok bool
+		if s, ok = t.socket(); !ok {
+			return false
 		}
-		s.RecvErr, s.TOS = true, t.tos
-		s.PMTU = sim.PMTUDont
-		if t.df {
-			s.PMTU = sim.PMTUDo
-		}
-		if t.dev != "" {
-			if errno := s.BindDevice(t.dev); errno != 0 {
-				return t.fatal("setsockopt SO_BINDTODEVICE: " + sim.Strerror(errno))
-			}
-		}
-		if t.source != 0 {
-			if errno := s.Bind(t.source, 0); errno != 0 {
-				return t.fatal("bind: " + sim.Strerror(errno))
-			}
-		}
-		s.Wake = func() { t.receive(s) }
 	}
 	b.sock = s
 	s.TTL = ttl
@@ -324,9 +343,9 @@ func (t *tracer) send(n int) bool {
 	if t.icmp {
 		if errno = s.Connect(t.dst, 0); errno == 0 {
 			b.sent = t.p.Now()
-			errno = s.SendEcho(t.dst, uint16(n+1), t.size-28)
+			errno = s.SendEcho(t.dst, uint16(n-t.skipped()+1), t.size-28)
 		}
-	} else if errno = s.Connect(t.dst, uint16(t.port+orElse(t.fixed, 0, n))); errno == 0 {
+	} else if errno = s.Connect(t.dst, uint16(t.port+orElse(t.fixed, 0, n-t.skipped()))); errno == 0 {
 		b.sent = t.p.Now()
 		errno = s.SendTo(0, 0, make([]byte, t.size-28))
 	}
@@ -338,6 +357,10 @@ func (t *tracer) send(n int) bool {
 	}
 	return true
 }
+
+// skipped is how many probes -f leaves out: the ports are those of the probes
+// that are sent, one after another.
+func (t *tracer) skipped() int { return (t.first - 1) * t.perHop }
 
 const (
 	emsgsize     = 90
@@ -358,7 +381,7 @@ func (t *tracer) receive(s *sim.Socket) {
 	for e, ok := s.RecvError(); ok; e, ok = s.RecvError() {
 		n := slices.IndexFunc(t.probes, func(b probe) bool { return b.sock == s })
 		if t.icmp {
-			n = int(e.Seq) - 1
+			n = int(e.Seq) - 1 + t.skipped()
 		}
 		if n < 0 || n >= len(t.probes) || t.probes[n].done || t.probes[n].sent == 0 {
 			continue
@@ -379,7 +402,7 @@ func (t *tracer) receive(s *sim.Socket) {
 	for d, ok := s.Recv(); ok; d, ok = s.Recv() {
 		for n := range t.probes {
 			b := &t.probes[n]
-			if !b.done && b.sock == s && (!t.icmp || int(d.Seq) == n+1) {
+			if !b.done && b.sock == s && (!t.icmp || int(d.Seq) == n-t.skipped()+1) {
 				b.done, b.final, b.from, b.back = true, true, d.Src, d.At
 				break
 			}
@@ -435,7 +458,7 @@ func (t *tracer) finish() {
 
 // print prints the probes up to the first that is not done (print_probe).
 func (t *tracer) print() {
-	for n := (t.first - 1) * t.perHop; n < t.start; n++ {
+	for n := t.skipped(); n < t.start; n++ {
 		b := &t.probes[n]
 		if n%t.perHop == 0 {
 			fmt.Fprintf(&t.out, "\n%2d ", n/t.perHop+1)
