@@ -1,5 +1,7 @@
 package sim
 
+import "time"
+
 // tcpOptions are what a segment says beside its header (RFC 7323, RFC 9293).
 type tcpOptions struct {
 	mss    uint16 // in a SYN
@@ -121,11 +123,22 @@ func (w *World) tcpRetransmit(s *Socket) {
 	}
 }
 
+// onWheel is when a timer of the kernel's fires that was set for d. It never
+// fires early, and beyond 64 jiffies only every eighth (the timer wheel,
+// kernel/time/timer.c): on the average half of that late. So a program's own
+// second ends before a second of TCP's.
+func onWheel(d time.Duration) time.Duration {
+	if d >= 64*jiffy {
+		return d + 4*jiffy
+	}
+	return d
+}
+
 // tcpArm sets the alarm for the next retransmission.
 func (w *World) tcpArm(s *Socket) {
 	c := s.tcp
 	c.timer.stop()
-	c.timer = w.after(c.rto, func() { w.tcpTimeout(s) })
+	c.timer = w.after(onWheel(c.rto), func() { w.tcpTimeout(s) })
 }
 
 // tcpTimeout sends again what was not acknowledged in time, or gives up
