@@ -24,7 +24,7 @@ import (
 var (
 	seed    = flag.Uint64("seed", 0, "TestAgree: of the first case; 0 takes it from the clock")
 	number  = flag.Int("n", 0, "TestAgree: how many cases")
-	workers = flag.Int("workers", 8, "TestAgree: how many labs at once; most of the time they wait")
+	workers = flag.Int("workers", 12, "TestAgree: how many labs at once; most of the time they wait")
 	keep    = flag.String("keep", "", "TestAgree: where to keep what differs, shrunk")
 	talk    = flag.Bool("progress", false, "TestAgree: say how far it is")
 	update  = flag.Bool("update", false, "TestKept: write down again what the kernel does")
@@ -67,11 +67,11 @@ func fresh(ds []agree.Difference) []agree.Difference {
 // differMost is how many cases in a hundred may differ before TestAgree fails.
 // The goal is 0; the number only ever goes down. What still differs is printed,
 // shrunk, and kept by make agree.
-const differMost = 45
+const differMost = 8
 
 // How many fresh cases a run of the tests compares: as root, and as anybody
 // else, for whom it is the second time.
-const casesRoot, casesUser = 150, 60
+const casesRoot, casesUser = 1500, 300
 
 // The model and the kernel agree: on fresh cases, made of a seed that is new
 // each time.
@@ -140,7 +140,7 @@ func compareFile(t *testing.T, name string) {
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	ds, err := k.compare(t.Context())
+	ds, _, err := k.compare(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,10 +153,9 @@ func compareFile(t *testing.T, name string) {
 	}
 }
 
-const repeats = 2
-
-// atMost bounds TestAgree when nobody said how many cases it is to compare.
-const atMost = 60 * time.Second
+// atMost bounds TestAgree when nobody said how many cases it is to compare: go
+// test ends what takes ten minutes.
+const atMost = 8 * time.Minute
 
 // sweep is a run over many cases.
 type sweep struct {
@@ -168,20 +167,24 @@ type sweep struct {
 	mu       sync.Mutex
 	done     int
 	differ   int
-	unsteady []uint64            // the kernel did not agree with itself
+	unsteady []uint64            // the kernel did not agree with itself, and once with the model
 	kinds    map[string][]uint64 // kind of difference → seeds
 	known    map[string]int      // cause → cases
 	shrunk   int
 }
 
-// one compares one case. A difference counts when it is there repeats times in
-// a row: where the kernel comes to one end now and to another then, the model
-// cannot be wrong in both.
+// runs is how often the kernel runs a case that it does not do twice alike.
+const runs = 3
+
+// one compares one case. Where the two differ the kernel runs it again: a case
+// that comes out otherwise then is not the model's fault as long as the model
+// agrees with one of the runs. A case that comes out the same is.
 func (s *sweep) one(ctx context.Context, seed uint64) {
 	c := generate(seed)
 	var ds []agree.Difference
-	for range repeats {
-		found, err := c.compare(ctx)
+	var before []*agree.Run
+	for len(before) < runs {
+		found, kernel, err := c.compare(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -189,26 +192,16 @@ func (s *sweep) one(ctx context.Context, seed uint64) {
 			s.t.Errorf("seed %d: the kernel's lab: %v", seed, err)
 			return
 		}
-		seen := len(ds) > 0
-		ds = found
-		if len(fresh(ds)) == 0 {
-			s.mu.Lock()
-			s.done++
-			if seen {
-				s.unsteady = append(s.unsteady, seed)
-			}
-			causes := map[string]bool{}
-			for _, d := range ds {
-				causes[d.Known] = true
-			}
-			for c := range causes {
-				s.known[c]++
-			}
-			s.mu.Unlock()
+		alike := slices.ContainsFunc(before, func(r *agree.Run) bool { return len(agree.CompareRecords(r, kernel)) == 0 })
+		before = append(before, kernel)
+		if ds = fresh(found); len(ds) == 0 {
+			s.agrees(seed, found, len(before) > 1)
 			return
 		}
+		if alike {
+			break
+		}
 	}
-	ds = fresh(ds)
 	kind := kindOf(ds[0])
 	s.mu.Lock()
 	s.done++
@@ -245,6 +238,23 @@ func (s *sweep) one(ctx context.Context, seed uint64) {
 	s.t.Logf("seed %d: the two differ\n%s\n%s", seed, k, strings.Join(text, "\n"))
 }
 
+// agrees notes a case in which the two agree, but for what is known.
+func (s *sweep) agrees(seed uint64, known []agree.Difference, unsteady bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done++
+	if unsteady {
+		s.unsteady = append(s.unsteady, seed)
+	}
+	causes := map[string]bool{}
+	for _, d := range known {
+		causes[d.Known] = true
+	}
+	for c := range causes {
+		s.known[c]++
+	}
+}
+
 func (s *sweep) line() string {
 	took := time.Since(s.began)
 	rate := float64(s.done) / took.Seconds()
@@ -269,10 +279,6 @@ func (s *sweep) report(ctx context.Context) {
 	}
 }
 
-// unsteadyMost is how many cases in a hundred the kernel may decide now so and
-// now so. A test that mostly waits for a repetition says nothing.
-const unsteadyMost = 3
-
 func (s *sweep) summary() {
 	text := s.line()
 	for _, cause := range slices.Sorted(maps.Keys(s.known)) {
@@ -293,50 +299,28 @@ func (s *sweep) summary() {
 	if s.differ*100 > s.done*differMost {
 		s.t.Errorf("%d of %d cases differ, more than %d in a hundred", s.differ, s.done, differMost)
 	}
-	if s.done >= 200 && len(s.unsteady)*100 > s.done*unsteadyMost {
-		s.t.Errorf("%d of %d cases come out differently each time", len(s.unsteady), s.done)
-	}
 }
 
-// What is compared does not depend on the moment: the kernel agrees with itself.
+// What is compared does not depend on the moment: the kernel does a case twice
+// alike. A busy machine may spoil a run; then the case is run again, but a case
+// that comes out otherwise every time is one that we cannot compare.
 func TestKernelAgreesWithItself(t *testing.T) {
 	needsKernel(t)
 	n := *number
 	if n == 0 {
-		n = 12
+		n = 24
 	}
 	first := *seed
 	if first == 0 {
 		first = uint64(time.Now().Unix()) * 1_000_000
 	}
 	t.Logf("first seed %d", first)
-	var mu sync.Mutex
-	var unsteady []string
 	var wg sync.WaitGroup
 	next := make(chan uint64)
 	for range *workers {
 		wg.Go(func() {
-			for s := range next {
-				c := generate(s)
-				var runs [2]*agree.Run
-				for i := range runs {
-					var err error
-					if runs[i], err = c.runWhole(t.Context(), openKernel, nil); err != nil {
-						t.Errorf("seed %d: %v", s, err)
-					}
-				}
-				if t.Failed() {
-					continue
-				}
-				if ds := agree.CompareRecords(runs[0], runs[1]); len(ds) > 0 {
-					var text []string
-					for _, d := range ds {
-						text = append(text, d.String())
-					}
-					mu.Lock()
-					unsteady = append(unsteady, fmt.Sprintf("seed %d:\n%s", s, strings.Join(text, "\n")))
-					mu.Unlock()
-				}
+			for seed := range next {
+				alike(t, seed)
 			}
 		})
 	}
@@ -345,10 +329,32 @@ func TestKernelAgreesWithItself(t *testing.T) {
 	}
 	close(next)
 	wg.Wait()
-	t.Logf("%d of %d differ from one time to the next\n%s", len(unsteady), n, strings.Join(unsteady, "\n"))
-	if len(unsteady)*100 > max(300, n*unsteadyMost) {
-		t.Errorf("%d of %d cases come out differently each time", len(unsteady), n)
+}
+
+// alike reports as an error that no two of some runs of a case are alike.
+func alike(t *testing.T, seed uint64) {
+	const most = 4
+	c := generate(seed)
+	var before []*agree.Run
+	var ds []agree.Difference
+	for range most {
+		run, _, err := c.runKernel(t.Context())
+		if err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+			return
+		}
+		for _, r := range before {
+			if ds = agree.CompareRecords(r, run); len(ds) == 0 {
+				return
+			}
+		}
+		before = append(before, run)
 	}
+	var text []string
+	for _, d := range ds {
+		text = append(text, d.String())
+	}
+	t.Errorf("seed %d: no two of %d runs are alike; of the last two:\n%s", seed, most, strings.Join(text, "\n"))
 }
 
 const keptDir = "../testdata/agree"

@@ -152,45 +152,58 @@ func (c *testCase) runModel(ctx context.Context) (run *agree.Run, err error) {
 // for long.
 const longest = 2 * time.Minute
 
-// compare runs the case on both sides and returns where they differ. The error
-// is the kernel lab's: the model's is a difference.
-func (c *testCase) compare(ctx context.Context) ([]agree.Difference, error) {
+// compare runs the case on both sides and returns where they differ, and what
+// the kernel did. The error is the kernel lab's: the model's is a difference.
+func (c *testCase) compare(ctx context.Context) ([]agree.Difference, *agree.Run, error) {
+	kernel, middle, err := c.runKernel(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := c.world()
+	if err != nil {
+		return nil, nil, err
+	}
+	model, err := c.follow(ctx, w, middle)
+	if err != nil {
+		return []agree.Difference{{Event: "difference", What: "model", Model: err.Error()}}, kernel, nil
+	}
+	same := *kernel
+	same.Commands = same.Commands[len(same.Commands)-len(model.Commands):]
+	return agree.CompareRecords(&same, model), kernel, nil
+}
+
+// runKernel runs the case on the kernel. middle is the state at Half, if there
+// is one.
+func (c *testCase) runKernel(ctx context.Context) (run *agree.Run, middle *state.Snapshot, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, longest, errors.New("a command does not end"))
 	defer cancel()
 	w, err := c.world()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	lab, err := openKernel(ctx, w)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	k, err := newSide(ctx, lab, agree.NewRenderer())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer k.close()
-	var middle *state.Snapshot
 	for i, l := range c.Lines {
 		if c.Half > 0 && i == c.Half {
 			if middle, err = k.lab.Snapshot(ctx); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if err := k.line(ctx, l); err != nil {
-			return nil, errors.Join(err, context.Cause(ctx))
+			return nil, nil, errors.Join(err, context.Cause(ctx))
 		}
 	}
 	if err := k.end(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	kernel := k.run
-	model, err := c.follow(ctx, w, middle)
-	if err != nil {
-		return []agree.Difference{{Event: "difference", What: "model", Model: err.Error()}}, nil
-	}
-	kernel.Commands = kernel.Commands[len(kernel.Commands)-len(model.Commands):]
-	return agree.CompareRecords(&kernel, model), nil
+	return &k.run, middle, nil
 }
 
 // follow runs on the model what the kernel ran: all of it, or what came after

@@ -86,7 +86,7 @@ func (g *gen) ping(n *gnode, dst string) {
 		w += " -I " + g.pick(g.anyDev(n).name, g.ip())
 	}
 	if g.one(10) {
-		w += g.pick(" -n", " -q", " -Q 0x10", " -b", " -w1")
+		w += g.pick(" -n", " -q", " -Q 0x10", " -b")
 	}
 	g.send(n, w+" "+dst)
 }

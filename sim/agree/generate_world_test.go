@@ -428,7 +428,7 @@ func (g *gen) sysctl() {
 	case 11:
 		key, value = "net.ipv4."+g.pick("icmp_echo_ignore_all", "icmp_echo_ignore_broadcasts"), g.pick("0", "1")
 	case 12:
-		key, value = "net.ipv4."+g.pick("ip_nonlocal_bind", "ip_no_pmtu_disc", "fwmark_reflect", "icmp_errors_use_inbound_ifaddr"), g.pick("0", "1")
+		key, value = "net.ipv4."+g.pick("ip_no_pmtu_disc", "fwmark_reflect", "icmp_errors_use_inbound_ifaddr"), g.pick("0", "1")
 	case 13:
 		key, value = "net.netfilter."+g.pick("nf_conntrack_icmp_timeout", "nf_conntrack_udp_timeout", "nf_conntrack_tcp_timeout_syn_sent"), g.pick("20", "100")
 	}

@@ -21,7 +21,7 @@ func shrink(ctx context.Context, c *testCase, ds []agree.Difference, most time.D
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			return false
 		}
-		found, err := d.compare(ctx)
+		found, _, err := d.compare(ctx)
 		if err != nil {
 			return false
 		}
