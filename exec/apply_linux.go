@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,6 +132,9 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 		return result(n.sysctlSet(o.Key, o.Value))
 	case op.RuleAppend, op.RuleInsert, op.RuleDelete, op.RuleDeleteAt, op.ChainNew, op.ChainDel, op.PolicySet:
 		defer n.rulesChanged()
+		if o, ok := o.(op.ChainDel); ok && o.Chain == "" { // all of them: go-iptables has no word for that
+			return in.run(ctx, n, strings.Fields(o.String()), "")
+		}
 		return in.iptables.apply(n, o)
 	case op.RuleCheck, op.ChainFlush, op.ChainZero:
 		// go-iptables has no call that does just this, and says what iptables says.
@@ -144,6 +148,9 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 	case op.HTTPGet:
 		if o.Timeout == 0 {
 			o.Timeout = 5 * time.Second
+		}
+		if n.named(o.URL) {
+			return in.run(ctx, n, o.Argv(), "") // which sees the node's hosts and resolv.conf
 		}
 		return in.probe(ctx, n, o.Argv())
 	case op.HTTPServe:
@@ -490,4 +497,18 @@ func retry[T any](dump func() (T, error)) (v T, err error) {
 		}
 	}
 	return v, err
+}
+
+// named reports whether a page's server goes by a name, which the files of a
+// container decide about.
+func (n *node) named(page string) bool {
+	if !strings.Contains(page, "://") {
+		page = "http://" + page
+	}
+	u, err := url.Parse(page)
+	if err != nil || n.keeper == 0 {
+		return false
+	}
+	_, err = netip.ParseAddr(u.Hostname())
+	return err != nil
 }

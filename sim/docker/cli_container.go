@@ -222,7 +222,7 @@ func (c *call) inside(ct *Container, argv []string) (int, error) {
 		return 1, err
 	}
 	if strings.HasPrefix(res.Stderr, "nsenter: failed to execute") && res.Status == 127 {
-		fmt.Fprintf(&c.errs, "OCI runtime exec failed: exec failed: unable to start container process: exec: %q: executable file not found in $PATH: unknown\n", argv[0])
+		fmt.Fprintf(&c.out, "OCI runtime exec failed: exec failed: unable to start container process: exec: %q: executable file not found in $PATH: unknown\r\n", argv[0])
 		return 126, nil
 	}
 	c.out.WriteString(res.Output)

@@ -298,16 +298,6 @@ func (c *call) connectTo(network, container, ip string, aliases, links []string)
 			return refuse(Invalid, "network-scoped alias is supported only for containers in user defined networks")
 		}
 	}
-	if ip != "" {
-		a, err := netip.ParseAddr(ip)
-		if err != nil || !a.Is4() {
-			return refuse(Invalid, "invalid IPv4 address: %s", ip)
-		}
-		if !n.OwnSubnet {
-			return refuse(Invalid, "user specified IP address is supported only when connecting to networks with user configured subnets")
-		}
-		ep.WantIP = a
-	}
 	if n.Driver == "host" {
 		return refuse(Invalid, "container cannot be disconnected from host network or connected to host network")
 	}
@@ -319,6 +309,16 @@ func (c *call) connectTo(network, container, ip string, aliases, links []string)
 		if o.Driver == "null" || n.Driver == "null" {
 			return refuse(Invalid, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
 		}
+	}
+	if ip != "" {
+		a, err := netip.ParseAddr(ip)
+		if err != nil || !a.Is4() {
+			return refuse(Invalid, "invalid IPv4 address: %s", ip)
+		}
+		if !n.OwnSubnet {
+			return refuse(Invalid, "user specified IP address is supported only when connecting to networks with user configured subnets")
+		}
+		ep.WantIP = a
 	}
 	if ct.endpoint(n) != nil {
 		if ct.Running {

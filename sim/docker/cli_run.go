@@ -215,15 +215,10 @@ func (r *runFlags) spec(args []string) (*spec, error) {
 	if len(s.networks) > 0 {
 		ct.NetworkMode = s.networks[0]
 		if !userDefined(s.networks[0]) {
-			if len(s.aliases) > 0 {
-				return nil, errors.New("network-scoped aliases are only supported for user-defined networks")
-			}
-			if len(s.links) > 0 && s.networks[0] != "host" && !strings.HasPrefix(s.networks[0], "container") {
+			if len(s.links) > 0 && !strings.HasPrefix(s.networks[0], "container") {
 				return nil, errors.New("links are only supported for user-defined networks")
 			}
 		}
-	} else if len(s.aliases) > 0 {
-		return nil, errors.New("network-scoped aliases are only supported for user-defined networks")
 	}
 	if ours && named {
 		return nil, errors.New("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
@@ -233,14 +228,11 @@ func (r *runFlags) spec(args []string) (*spec, error) {
 
 // restartText reads --restart (opts.ParseRestartPolicy).
 func restartText(v string) (string, error) {
-	name, count, has := strings.Cut(v, ":")
+	_, count, has := strings.Cut(v, ":")
 	if has && (count == "" || strings.Trim(count, "0123456789") != "") {
 		return "", fmt.Errorf("invalid restart policy format: maximum retry count must be an integer")
 	}
-	if !slices.Contains([]string{"", "no", "always", "unless-stopped", "on-failure"}, name) {
-		return v, nil // the daemon refuses it
-	}
-	return v, nil
+	return v, nil // whether there is such a policy the daemon says
 }
 
 // parseIPv4 reads --ip.

@@ -92,6 +92,15 @@ func (c *call) create(s *spec) (*Container, error) {
 	case ct.AutoRemove && ct.Restart != "" && ct.Restart != "no":
 		return nil, refuse(Invalid, "can't create 'AutoRemove' container with restart policy")
 	}
+	switch policy, count, counted := strings.Cut(ct.Restart, ":"); policy {
+	case "always", "unless-stopped", "no":
+		if counted && count != "0" {
+			return nil, refuse(Invalid, "maximum retry count cannot be used with restart policy '%s'", policy)
+		}
+	case "", "on-failure":
+	default:
+		return nil, refuse(Invalid, "invalid restart policy '%s'", policy)
+	}
 	if mode == "host" && (len(ct.Bindings) > 0 || ct.PublishAll) {
 		fmt.Fprintln(&c.errs, "WARNING: Published ports are discarded when using host network mode")
 	}
@@ -101,16 +110,23 @@ func (c *call) create(s *spec) (*Container, error) {
 		}
 	}
 	sortPorts(ct.Exposed)
+	if mode != "host" && mode != "none" {
+		host, err := c.host()
+		if err != nil {
+			return nil, err
+		}
+		if host.Sysctls["net.ipv4.ip_forward"] == "0" {
+			fmt.Fprintln(&c.errs, "WARNING: IPv4 forwarding is disabled. Networking will not work.")
+		}
+	}
 	ct.ID = c.newID()
 	if err := c.reserve(ct, s.name); err != nil {
 		return nil, err
 	}
-	if isContainer {
-		other, err := c.lookup(strings.TrimPrefix(mode, "container:"))
-		if err != nil {
-			return nil, err
+	if isContainer { // whom it joins is looked for when it starts, too
+		if other := c.find(strings.TrimPrefix(mode, "container:")); other != nil {
+			ct.NetworkMode = "container:" + other.ID
 		}
-		ct.NetworkMode = "container:" + other.ID
 	}
 	if ct.Hostname == "" && !isContainer {
 		if ct.Hostname = ct.ID[:12]; mode == "host" {
@@ -156,6 +172,7 @@ func (c *call) firstEndpoint(s *spec, ct *Container) error {
 	names := s.networks
 	if len(names) == 0 {
 		names = []string{"default"}
+		s.ip, s.aliases = "", nil // the client tells the daemon of them only with a --network
 	}
 	if len(names) > 1 {
 		var list []string
@@ -262,10 +279,15 @@ func (c *call) start(ct *Container) (err error) {
 			ct.Pid, ct.Node = 0, ""
 		}
 	}()
-	ct.NextDev = 0
+	ct.NextDev, ct.HostIPs = 0, nil
 	if !isContainer {
 		if err := c.allocate(ct, &done); err != nil {
 			return err
+		}
+	}
+	for _, l := range ct.Links {
+		if child := c.find(l.Container); child != nil && !child.Running {
+			return refuse(System, "Cannot link to a non running container: /%s AS /%s/%s", child.Name, ct.Name, l.Alias)
 		}
 	}
 	if err := c.process(ct, other); err != nil {
@@ -482,6 +504,9 @@ func (c *call) exited(ct *Container, code int) error {
 				return err
 			}
 		}
+		if c.explain && !c.shared(ct) { // the pair has gone with the namespace
+			ep.HostDev = ""
+		}
 		c.deleteEndpoint(n, ep)
 	}
 	ct.Running, ct.Pid, ct.Node, ct.ExitCode, ct.EndedAt, ct.NextDev = false, 0, "", code, c.now(), 0
@@ -493,6 +518,11 @@ func (c *call) exited(ct *Container, code int) error {
 		return c.forget(ct)
 	}
 	return nil
+}
+
+// shared reports whether another container runs in this one's namespace.
+func (c *call) shared(ct *Container) bool {
+	return slices.ContainsFunc(c.d.Containers, func(o *Container) bool { return o.Running && o.NetworkMode == "container:"+ct.ID })
 }
 
 // forget removes a container that does not run.

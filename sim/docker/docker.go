@@ -180,6 +180,8 @@ type Container struct {
 	Joins     int  // how many endpoints there were
 	Stopped   bool // by somebody: --restart does not hold
 
+	HostIPs []netip.Addr // its own lines of its hosts file
+
 	Resolver int    // port of the embedded name server; 0: there is none
 	Names    string // what it answers, as its file has it
 	Ran      bool   // it has been started at some time

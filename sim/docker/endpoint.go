@@ -33,9 +33,10 @@ func (c *call) createEndpoint(ct *Container, n *Network, ep *Endpoint) (err erro
 		ep.MAC = macOf(ep.IP)
 	}
 	ep.Gateway = netip.Addr{}
-	if !n.Internal && len(n.Pools) > 0 {
+	if len(n.Pools) > 0 {
 		ep.Gateway = n.Pools[0].Gateway
 	}
+	ct.HostIPs = append(ct.HostIPs, ep.IP)
 	if n.Driver == "overlay" {
 		return c.joinOverlay(ct, n, ep)
 	}
@@ -272,6 +273,9 @@ func (c *call) disconnect(ct *Container, n *Network, force bool) error {
 	}
 	ct.Endpoints = slices.DeleteFunc(ct.Endpoints, func(e *Endpoint) bool { return e == ep })
 	c.deleteEndpoint(n, ep)
+	if n.userDefined() {
+		ct.HostIPs = nil // libnetwork forgets every line with the container's name
+	}
 	now := c.gatewayEndpoint(ct)
 	if now != nil && now != before {
 		if err := c.within(ct, "ip route add default via %s dev %s", now.Gateway, now.Dev); err != nil {

@@ -57,10 +57,8 @@ func (c *call) hosts(ct *Container) (string, error) {
 			}
 		}
 	}
-	for _, ep := range ct.joined() {
-		if ep.IP.IsValid() {
-			b.WriteString(ep.IP.String() + "\t" + ct.ownNames() + "\n")
-		}
+	for _, ip := range ct.HostIPs {
+		b.WriteString(ip.String() + "\t" + ct.ownNames() + "\n")
 	}
 	return b.String(), nil
 }

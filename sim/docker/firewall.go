@@ -73,7 +73,21 @@ func (c *call) iptables(table, words string) error {
 	if table != "filter" {
 		words = "-t " + table + " " + words
 	}
-	return c.do("iptables %s", words)
+	err := c.do("iptables %s", words)
+	if r, refused := err.(*Refused); refused {
+		return &ruleRefused{words, r}
+	}
+	return err
+}
+
+// ruleRefused is a command of iptables that failed.
+type ruleRefused struct {
+	words string
+	*Refused
+}
+
+func (r *ruleRefused) Error() string {
+	return fmt.Sprintf("iptables failed: iptables --wait %s: %s%s (exit status %d)", r.words, r.Result.Output, r.Result.Stderr, r.Result.Status)
 }
 
 // exists is iptables -C.
@@ -264,6 +278,9 @@ func (c *call) networkRules(n *Network) error {
 			}
 		}
 		if err := c.enable(true, bridgeJumps(n)...); err != nil {
+			if r, is := err.(*ruleRefused); is {
+				return refuse(System, "Failed to program FILTER chain: %v", r)
+			}
 			return err
 		}
 	}

@@ -265,6 +265,13 @@ func (c *call) mapPort(n *Network, ep *Endpoint, b Binding, m *Mapping) (err err
 	if c.d.Config.IPTables {
 		for _, r := range c.forwardRules(n, ep.IP, *m) {
 			if err := c.program(appendRule, r); err != nil {
+				if f, is := err.(*ruleRefused); is {
+					if r.table == "filter" {
+						f.words = "-t filter " + f.words
+					}
+					c.d.releasePort(*m)
+					return refuse(System, " (%v)", f)
+				}
 				return err
 			}
 		}

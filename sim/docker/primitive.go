@@ -137,6 +137,12 @@ func (c *call) apply(node, line string) (op.Result, error) {
 	if cmd.Node != "" {
 		node = cmd.Node
 	}
+	if strings.HasSuffix(line, " &") {
+		switch cmd.Op.(type) { // a container without a namespace of its own
+		case op.Sleep, op.HTTPServe, op.Tool:
+			cmd.Op = op.Spawn{Argv: cmd.Argv()}
+		}
+	}
 	res, err := c.engine.lab.Apply(c.ctx, node, cmd.Op)
 	return cmd.Finish(res), err
 }
