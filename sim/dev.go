@@ -12,7 +12,7 @@ func (w *World) receive(dev *Link, p *packet) {
 		return
 	}
 	w.arrive(dev, p)
-	if len(p.journey.steps) > maxSteps {
+	if len(p.journey.steps) > w.maxSteps() {
 		w.loops(p)
 		return
 	}
@@ -83,7 +83,7 @@ func (w *World) devXmit(dev *Link, p *packet) {
 		w.end(p, ending{disposition: trace.NoCarrier, code: trace.CodeNoCarrier, dev: dev})
 		return
 	}
-	if len(p.journey.steps) > maxSteps || w.xmits > xmitRecursionLimit {
+	if len(p.journey.steps) > w.maxSteps() || w.xmits > xmitRecursionLimit {
 		w.loops(p)
 		return
 	}

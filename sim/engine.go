@@ -162,3 +162,7 @@ func (w *World) discard(p *packet) {
 		w.free = append(w.free, p)
 	}
 }
+
+// maxSteps is how many points a journey may have before it counts as one that
+// goes round in circles: more than a frame has that is flooded to every link.
+func (w *World) maxSteps() int { return maxSteps + 4*w.links }

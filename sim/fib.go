@@ -89,6 +89,7 @@ type fib struct {
 // fibTable is one routing table (struct fib_table).
 type fibTable struct {
 	id   int
+	made int                  // how many there were when it was made
 	rows [33]map[IP][]*fibRow // by prefix length, then by network
 	lens uint64               // bit n: there are rows of length n
 }
@@ -145,7 +146,7 @@ func (f *fib) newTable(id int) *fibTable {
 	t := f.tables[id]
 	f.used = f.used || id == tableMain || id == tableLocal
 	if t == nil {
-		t = &fibTable{id: id}
+		t = &fibTable{id: id, made: len(f.tables)}
 		f.tables[id] = t
 	}
 	return t
@@ -157,7 +158,9 @@ func (f *fib) ids() []int {
 	for id := range f.tables {
 		ids = append(ids, id)
 	}
-	slices.SortFunc(ids, func(a, b int) int { return cmp.Or(cmp.Compare(a&255, b&255), cmp.Compare(a, b)) }) // by its bucket (inet_dump_fib)
+	slices.SortFunc(ids, func(a, b int) int { // by bucket, the newest first (inet_dump_fib)
+		return cmp.Or(cmp.Compare(a&255, b&255), cmp.Compare(f.tables[b].made, f.tables[a].made))
+	})
 	return ids
 }
 

@@ -116,9 +116,6 @@ func (n *Netns) LinkAdd(o op.LinkAdd) *op.Failure {
 		}
 		l.mtu = o.MTU
 	}
-	if (len(o.Name) > 15 || !validName(o.Name)) && l.kind != kindVeth { // whose other end comes first
-		return fail(einval, "")
-	}
 	switch l.kind {
 	case kindVeth:
 		return n.addVeth(l, o, peerNs)
@@ -161,7 +158,9 @@ func (n *Netns) addVeth(l *Link, o op.LinkAdd, peerNs *Netns) *op.Failure {
 
 // addBridge: br_dev_newlink, net/bridge/br_netlink.c.
 func (n *Netns) addBridge(l *Link, o op.LinkAdd) *op.Failure {
-	l.name = n.freeName(o.Name)
+	if l.name = n.freeName(o.Name); len(l.name) > 15 || !validName(l.name) {
+		return fail(einval, "")
+	}
 	l.bridge = newBridge(l)
 	n.register(l, 0)
 	l.fdbLocal(nil, l.mac)
@@ -194,7 +193,9 @@ func (n *Netns) addMacvlan(l *Link, o op.LinkAdd, parent *Link) *op.Failure {
 	case parent.master != nil:
 		return fail(ebusy, "")
 	}
-	l.name, l.parent = n.freeName(o.Name), parent
+	if l.name, l.parent = n.freeName(o.Name), parent; len(l.name) > 15 || !validName(l.name) {
+		return fail(einval, "")
+	}
 	n.register(l, 0)
 	parent.uppers = append(parent.uppers, l)
 	l.followCarrier()
@@ -213,11 +214,8 @@ func (n *Netns) addVXLAN(l *Link, o op.LinkAdd, parent *Link) *op.Failure {
 	if v.remote.multicast() && parent == nil {
 		return fail(einval, "Local interface required for multicast remote destination")
 	}
-	if parent != nil && o.MTU == 0 {
-		l.mtu = parent.mtu - vxlanHeadroom
-	}
-	if parent != nil && o.MTU != 0 && o.MTU > parent.mtu-vxlanHeadroom {
-		l.mtu = parent.mtu - vxlanHeadroom // vxlan_config_apply cuts it without a word
+	if parent != nil && (o.MTU == 0 || o.MTU > parent.mtu-vxlanHeadroom) {
+		l.mtu = max(minMTU, parent.mtu-vxlanHeadroom) // vxlan_config_apply cuts it without a word
 	}
 	for _, m := range n.w.nodes { // vxlan_config_validate
 		for _, other := range m.links {
@@ -227,7 +225,9 @@ func (n *Netns) addVXLAN(l *Link, o op.LinkAdd, parent *Link) *op.Failure {
 		}
 	}
 	v.addDefault()
-	l.name, l.parent, l.vxlan = n.freeName(o.Name), parent, v
+	if l.name, l.parent, l.vxlan = n.freeName(o.Name), parent, v; len(l.name) > 15 || !validName(l.name) {
+		return fail(einval, "")
+	}
 	n.register(l, 0)
 	if parent != nil {
 		parent.uppers = append(parent.uppers, l)
@@ -261,12 +261,14 @@ func (n *Netns) register(l *Link, want int) {
 	l.conf, l.arp = n.dflt, defaultNeighConf
 	i, _ := slices.BinarySearchFunc(n.links, want, byIndex)
 	n.links = slices.Insert(n.links, i, l)
+	n.w.links++
 	n.byName[l.name] = l
 }
 
 // remove takes a link out of its namespace.
 func (n *Netns) remove(l *Link) {
 	n.links = slices.DeleteFunc(n.links, func(m *Link) bool { return m == l })
+	n.w.links--
 	delete(n.byName, l.name)
 }
 

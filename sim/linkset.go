@@ -22,7 +22,7 @@ func (n *Netns) LinkSet(o op.LinkSet) *op.Failure {
 	}
 	noProcess := f // which the kernel says
 	if o.Free {
-		if l, f = n.find(o.Name); f != nil {
+		if _, f = n.find(o.Name); f != nil {
 			return f
 		}
 	}
@@ -93,9 +93,15 @@ func (w *World) moveLink(l *Link, to *Netns) *op.Failure {
 		return nil
 	}
 	if to.byName[l.name] != nil {
-		return fail(eexist, "")
+		return fail(eexist, "An interface with the same name exists in the target netns")
 	}
+	n.nsid(to) // for the message that says where it went
 	n.withdraw(l)
+	for _, u := range slices.Clone(l.uppers) { // vxlan_netdevice_event; a macvlan minds only an end
+		if u.kind == kindVXLAN {
+			u.ns.unregister(u)
+		}
+	}
 	n.remove(l)
 	l.everUp = false // dev_shutdown
 	to.register(l, l.index)
@@ -151,7 +157,7 @@ func (l *Link) changeMTU(mtu int) *op.Failure {
 	switch {
 	case mtu == l.mtu:
 		return nil
-	case l.kind == kindLoopback:
+	case l.kind == kindLoopback && mtu >= 0:
 	case mtu < minMTU:
 		return fail(einval, "mtu less than device minimum")
 	case mtu > maxMTU:

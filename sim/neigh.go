@@ -373,12 +373,14 @@ func (l *Link) sortedNeighs() []*neigh {
 
 // snapNeighs lists the neighbours, but for those that need no ARP, as `ip neigh`.
 func (n *Netns) snapNeighs() []state.Neigh {
+	return slices.DeleteFunc(n.Neighbours(), func(r state.Neigh) bool { return r.State == "NOARP" || r.State == "NONE" })
+}
+
+// Neighbours lists all neighbours, as `ip neigh show nud all`.
+func (n *Netns) Neighbours() []state.Neigh {
 	var rows []state.Neigh
 	for _, l := range n.links {
 		for _, nb := range l.sortedNeighs() {
-			if nb.state&(nudNoARP|nudNone) != 0 || nb.state == nudNone {
-				continue
-			}
 			row := state.Neigh{IP: nb.ip.Addr(), Dev: l.name, State: nb.state.String()}
 			if nb.state.valid() {
 				row.MAC = nb.mac.String()

@@ -19,6 +19,7 @@ import (
 //	func (n *Netns) PolicyChange(PolicyRequest) *op.Failure
 //	func (n *Netns) NeighChange(NeighRequest) *op.Failure
 //	func (n *Netns) FDBChange(FDBRequest) *op.Failure
+//	func (n *Netns) Neighbours() []state.Neigh    all of them, of whatever state
 //	func (n *Netns) Routes() []state.Route    the rows of every table, local included, in the order of the kernel's dump
 
 // Request makes requests of a node's kernel, as Apply does an operation.

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"vethlab/sim/trace"
 )
 
@@ -37,6 +39,9 @@ type refusal struct {
 	errno       int // what the ICMP error follows from (ip_error); 0: none is sent
 	row         *fibRow
 }
+
+// toAll reports whether the route is of a broadcast or multicast address.
+func (r *route) toAll() bool { return r.typ == rtnBroadcast || r.typ == rtnMulticast }
 
 // local reports whether ip is an address of the node.
 func (n *Netns) local(ip IP) bool { return n.addrType(ip) == rtnLocal }
@@ -319,7 +324,7 @@ const loopbackIP IP = 127<<24 | 1
 // (__mkroute_output).
 func (n *Netns) makeOutput(fl *flowi, dev *Link, row *fibRow, typ rtType) (route, int) {
 	r := route{dev: dev, src: fl.src, typ: typ, row: row, local: typ == rtnLocal || dev == n.lo}
-	if fl.src.loopback() && dev != n.lo && !dev.routesLocalnet() {
+	if dev.mtu < minMTU || fl.src.loopback() && dev != n.lo && !dev.routesLocalnet() { // a link so small has no IP settings
 		return r, einval
 	}
 	switch {
@@ -360,6 +365,13 @@ func (w *World) ipRouteMeHarder(p *packet) (*Link, int) {
 
 // devOf returns the link that has an address (__ip_dev_find), or nil.
 func (n *Netns) devOf(ip IP) *Link {
+	if len(n.fib.table(tableLocal).at(ip, 32)) == 0 { // its route may have been taken away (inet_lookup_ifaddr_rcu)
+		for _, l := range n.links {
+			if slices.ContainsFunc(l.addrs, func(a *ifAddr) bool { return a.ip == ip }) {
+				return l
+			}
+		}
+	}
 	for _, r := range n.fib.table(tableLocal).at(ip, 32) {
 		if r.typ == rtnLocal {
 			return r.dev

@@ -125,7 +125,7 @@ type ruleTx struct {
 	line    int
 	undo    []func()
 	refused []badMessage // by the kernel
-	users   int            // of conntrack, more or fewer
+	users   int          // of conntrack, more or fewer
 	out     strings.Builder
 	// forgotten are built-in chains that -X could not delete, and that iptables
 	// therefore makes once more when it needs them: with policy ACCEPT.

@@ -55,6 +55,7 @@ type World struct {
 	rec    recorder
 	drops  int // frames that a driver dropped and told its sender of (NET_XMIT_DROP)
 	random *rand.Rand
+	links  int    // of all nodes
 	inode  uint64 // of the namespace made last
 	pid    int    // of the process started last
 

@@ -128,6 +128,9 @@ func (c *Command) inner(node, enter string, argv []string) (op.Op, error) {
 	if in.Node != "" && node != "" {
 		return nil, nil // a node within a node: the machine's own tools know what that means
 	}
+	if err != nil {
+		return nil, nil // the node is looked for first
+	}
 	if node == "" {
 		node, enter = in.Node, in.enter
 	}

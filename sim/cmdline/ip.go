@@ -79,6 +79,9 @@ func parseIP(c *Command, args []string) (op.Op, error) {
 		v := abbrev(verb, routeVerbs)
 		if v == "add" || v == "replace" || v == "delete" {
 			var ok bool
+			if v == "delete" && len(rest) > 0 && rest[0] == "unicast" {
+				return nil, nil // of no other type, which an operation cannot say
+			}
 			if r, ok, err = parseIPRoute(rest); !ok {
 				return nil, err
 			}
@@ -323,10 +326,14 @@ func parseAddr(verb string, args []string) (op.Op, error) {
 				return nil, nil
 			}
 		case "local":
+			if !w.more() {
+				return nil, nil
+			}
 			word, _ = w.next()
 			fallthrough
 		default:
-			if slices.Contains(addrWords, word) || o.Prefix.IsValid() {
+			short := func(name string) bool { return strings.HasPrefix(name, word) }
+			if slices.Contains(addrWords, word) || o.Prefix.IsValid() || slices.ContainsFunc(shortAddrWords, short) {
 				return nil, nil
 			}
 			p, ok := prefix(word)
@@ -359,6 +366,9 @@ func parseAddr(verb string, args []string) (op.Op, error) {
 
 var addrWords = []string{"peer", "remote", "anycast", "scope", "home", "valid_lft", "preferred_lft", "mngtmpaddr", "nodad",
 	"noprefixroute", "autojoin", "metric", "proto", "help", "secondary", "primary", "deprecated", "tentative", "dadfailed", "optimistic"}
+
+// shortAddrWords may be shortened to any length (ipaddr_modify, ip/ipaddress.c).
+var shortAddrWords = []string{"broadcast", "valid_lft", "preferred_lft", "metric", "priority", "preference", "help"}
 
 var defaultDst = netip.MustParsePrefix("0.0.0.0/0")
 

@@ -137,6 +137,7 @@ func flatten(out map[string]string, path string, v any) {
 			flatten(out, path+"."+k, e)
 		}
 	case []any:
+		used := make(map[string]bool, len(v))
 		for i, e := range v {
 			key := fmt.Sprint(i + 1)
 			if m, ok := e.(map[string]any); ok {
@@ -148,25 +149,14 @@ func flatten(out map[string]string, path string, v any) {
 				}
 			}
 			p := path + "." + key
-			for n := 2; ; n++ {
-				if !taken(out, p) {
-					break
-				}
+			for n := 2; used[p]; n++ {
 				p = fmt.Sprintf("%s.%s#%d", path, key, n)
 			}
+			used[p] = true
 			flatten(out, p, e)
 		}
 	case nil:
 	default:
 		out[path] = fmt.Sprint(v)
 	}
-}
-
-func taken(out map[string]string, path string) bool {
-	for k := range out {
-		if strings.HasPrefix(k, path+".") || k == path {
-			return true
-		}
-	}
-	return false
 }

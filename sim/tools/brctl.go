@@ -114,6 +114,9 @@ func brctlAddbr(c *call, args []string) int {
 
 func brctlAddif(c *call, args []string) int {
 	for _, dev := range args[1:] {
+		if c.state().Link(cut(dev)) == nil {
+			fail(1, "interface %s does not exist!", dev)
+		}
 		if st := brctlDo(c, op.LinkSet{Name: cut(dev), Master: cut(args[0]), Free: true}); st != 0 {
 			return st
 		}

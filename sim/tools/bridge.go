@@ -385,7 +385,7 @@ func (i *iproute) fdbShow() {
 		case f.Static:
 			bits = 0x40
 		}
-		if dev != "" && l.Index != i.index(dev) || br != "" && f.Dev != br && l.Master != br || states != 0 && bits&states == 0 || dynamic && f.Local {
+		if dev != "" && l.Index != i.index(dev) || br != "" && (f.Dev != br || l.Type != "bridge") && l.Master != br || states != 0 && bits&states == 0 || dynamic && f.Local {
 			continue
 		}
 		i.open("")

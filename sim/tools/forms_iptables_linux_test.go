@@ -21,9 +21,7 @@ import (
 // listings must be the same, and iptables-save afterwards.
 func TestFormsIptables(t *testing.T) {
 	needPrograms(t, "iptables", "iptables-save", "iptables-restore")
-	if v, _ := exec.Command("iptables", "--version").Output(); !bytes.Contains(v, []byte("v1.8.9 (nf_tables)")) {
-		t.Skipf("the words are those of iptables v1.8.9 (nf_tables), this machine has %s", bytes.TrimSpace(v))
-	}
+	needIptables(t)
 	inBatches(t, func(seed uint64) (b formsBatch, err error) {
 		forms, ours, err := iptablesForms(rand.New(rand.NewPCG(seed, 2)), 40)
 		if err != nil {
@@ -50,6 +48,14 @@ func TestFormsIptables(t *testing.T) {
 		}
 		return b, nil
 	})
+}
+
+// needIptables skips a test where iptables has other words.
+func needIptables(t *testing.T) {
+	t.Helper()
+	if v, _ := exec.Command("iptables", "--version").Output(); !bytes.Contains(v, []byte("v1.8.9 (nf_tables)")) {
+		t.Skipf("the words are those of iptables v1.8.9 (nf_tables), this machine has %s", bytes.TrimSpace(v))
+	}
 }
 
 // typedForm is a command line, and what the program reads.

@@ -279,6 +279,9 @@ func (i *iproute) linkInfo(l *state.Link, f addrFilter, linkOnly bool) {
 	case l.Type == "macvlan" && l.ParentNode != "":
 		id, _ := i.nsid(l.ParentNode)
 		i.linkNetns(l.ParentNode, &id)
+	case l.VXLAN != nil && l.VXLAN.Node != "":
+		id, _ := i.nsid(l.VXLAN.Node)
+		i.linkNetns(l.VXLAN.Node, &id)
 	}
 	if i.details > 0 {
 		i.linkDetails(l, linkOnly)
@@ -325,6 +328,11 @@ func (i *iproute) nameAndLink(format string, l *state.Link) (down bool) {
 		other = "if" + itoa(index)
 	case l.Type == "macvlan":
 		other = l.Parent
+	case l.VXLAN != nil && l.VXLAN.Node != "": // it names itself (dev_get_iflink)
+		if i.json {
+			i.num("link_index", "", l.Index)
+		}
+		other = "if" + itoa(l.Index)
 	}
 	if other != "" && !i.json {
 		name += "@" + other
@@ -846,11 +854,11 @@ func (i *iproute) addrModify(mode sim.Mode) {
 	if unknown != "" {
 		notSimulated("ip address %s", unknown)
 	}
-	if mode != sim.Delete && !empty && local.given && local.addr.IsUnspecified() {
-		return // which the kernel takes for nothing (inet_rtm_newaddr)
-	}
 	if empty || len(r.Label) > 15 {
 		policyFailed()
+	}
+	if mode != sim.Delete && local.given && local.addr.IsUnspecified() {
+		return // which the kernel takes for nothing (inet_rtm_newaddr)
 	}
 	r.Broadcast = broadcast
 	if local.given && !local.empty() {

@@ -312,11 +312,7 @@ func (i *iproute) linkAdd(verb string) {
 				quit(1)
 			}
 			if peer = i.parseLink(true); peer.hasKind {
-				more := peer.kind
-				if i.more() {
-					more = i.peek()
-				}
-				duparg("type", more)
+				duparg("type", peer.kind)
 			}
 		}
 	case "bridge":

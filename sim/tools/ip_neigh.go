@@ -63,6 +63,16 @@ func nudBit(s string) int {
 	return n
 }
 
+// neighbours are all neighbours of the node.
+func (c *call) neighbours() (all []state.Neigh) {
+	c.locked(func() {
+		if n := c.lab.world.Node(c.node); n != nil {
+			all = n.Neighbours()
+		}
+	})
+	return all
+}
+
 // nudShown is nudBit for a listing, which has a bit for no state, too.
 func nudShown(s string) int {
 	if n := nudBit(s); n != 0 {
@@ -230,7 +240,7 @@ func (i *iproute) neighList(flush bool) {
 			dev = l.Name
 		}
 	}
-	chosen := slices.DeleteFunc(slices.Clone(i.state().Neighs), func(n state.Neigh) bool {
+	chosen := slices.DeleteFunc(i.neighbours(), func(n state.Neigh) bool {
 		l := i.state().Link(n.Dev)
 		return proxy || never || family != "" && family != "inet" || dev != "" && n.Dev != dev || nudShown(n.State)&states == 0 ||
 			to.given && !to.contains(n.IP) || l != nil && (master != "" && l.Master != master || nomaster && l.Master != "")
@@ -278,7 +288,9 @@ func (i *iproute) neigh(n state.Neigh, dev string) {
 		i.text("lladdr ")
 		i.cstr(yellow, "lladdr", "%s ", n.MAC)
 	}
-	i.printer.list("state", "%s ", orElse(n.State == "NONE", nil, []string{n.State}))
+	if n.State != "NONE" {
+		i.printer.list("state", "%s ", []string{n.State})
+	}
 	i.text("\n")
 	i.close()
 }
@@ -324,8 +336,11 @@ func (i *iproute) neighGet() {
 	if proxy {
 		notSimulated("ip neigh get proxy")
 	}
-	l := i.device(dev)
-	for _, n := range i.state().Neighs {
+	l := i.indexed(i.index(dev))
+	if l == nil {
+		fail(2, "Error: Unknown device ifindex.")
+	}
+	for _, n := range i.neighbours() {
 		if n.Dev == l.Name && n.IP == dst.addr {
 			text := i.json
 			i.json = false // ip neigh get opens no document

@@ -145,8 +145,7 @@ words:
 		case matches(word, "table"):
 			r.Table, tabled = lookup(i.next(), "\"table\" value is invalid\n", readTable), true
 		case matches(word, "vrf"):
-			i.next()
-			unknown = "vrf"
+			invarg("Invalid VRF\n", i.next())
 		case word == "dev" || word == "oif":
 			dev = i.next()
 		case matches(word, "pref"):
@@ -698,16 +697,15 @@ func (i *iproute) routeGet() {
 	if !found {
 		fail(1, "need at least a destination address")
 	}
-	if idev != "" {
-		if i.index(idev) == 0 {
-			nodev(idev)
+	for _, dev := range []string{idev, odev} {
+		if dev != "" && i.index(dev) == 0 {
+			nodev(dev)
 		}
+	}
+	if idev != "" {
 		q.Iif = i.device(idev).Name
 	}
 	if odev != "" {
-		if i.index(odev) == 0 {
-			nodev(odev)
-		}
 		q.Oif = i.device(odev).Name
 	}
 	ipv6(family)
