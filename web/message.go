@@ -2,6 +2,7 @@ package web
 
 import (
 	"vethlab/lessons"
+	"vethlab/sim/op"
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
 )
@@ -112,6 +113,8 @@ type Command struct {
 	Stdout string        `json:"stdout,omitempty"`
 	Stderr string        `json:"stderr,omitempty"`
 	Traces []trace.Trace `json:"traces,omitempty"` // journeys of the packets it sent
+	// Operations are what a docker command consisted of, as lines of a transcript.
+	Operations []op.Deed `json:"operations,omitempty"`
 	// Missing, in a Forecast, is a listing that the model does not know.
 	Missing string `json:"missing,omitempty"`
 	// Differs, in the Forecast of a step that was run, names in what the command

@@ -217,7 +217,7 @@ func begun(b *lessons.Begun) *Begin {
 
 func commandRan(c *lessons.CommandRan) Command {
 	return Command{Step: c.Step, Index: c.Index, Node: c.Node, Text: c.Text,
-		Status: c.Status, Stdout: c.Stdout, Stderr: c.Stderr, Traces: c.Traces}
+		Status: c.Status, Stdout: c.Stdout, Stderr: c.Stderr, Traces: c.Traces, Operations: c.Deeds()}
 }
 
 func taken(t *lessons.Taken) Step {

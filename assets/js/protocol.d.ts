@@ -78,8 +78,10 @@ export type Lab = {
 export type Begin = { step?: string; index: number; total: number; node: string; text: string };
 export type Command = {
   step?: string; index: number; node: string; text: string; status: number;
-  stdout?: string; stderr?: string; ops?: string[]; traces?: Trace[]; missing?: string; differs?: string[];
+  stdout?: string; stderr?: string; ops?: string[]; operations?: Operation[]; traces?: Trace[]; missing?: string; differs?: string[];
 };
+/** One of those that a docker command consisted of. */
+export type Operation = { node: string; text: string; status: number };
 export type Check = { ok: boolean; text: string; got?: string; says?: { code: string; args?: { [name: string]: string } }[] };
 export type StepRun = {
   id: string; state: 'done' | 'failed' | 'broken' | 'skipped'; commands: Command[] | null; checks: Check[] | null;

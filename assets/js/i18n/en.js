@@ -483,6 +483,7 @@ export default {
   'lab.sim': (a) => `simulated · lab ${a.id} · ${a.nodes} ${a.nodes === 1 ? 'namespace' : 'namespaces'}`,
   'forecast.off': (a) => `The model expected ${a.n} ${a.n === 1 ? 'thing' : 'things'} otherwise`,
   'lab.ready': (a) => `real kernel · lab ${a.id} · ${a.nodes} ${a.nodes === 1 ? 'namespace' : 'namespaces'}`,
+  'operations': (a) => `what Docker did · ${a.n} ${a.n === 1 ? 'operation' : 'operations'}`,
   'output': (a) => `output · ${a.n} ${a.n === 1 ? 'line' : 'lines'}`,
   'start.steps': (a) => `${a.n} ${a.n === 1 ? 'step' : 'steps'}`,
   'gate.rules': (a) => `${a.n} ${a.n === 1 ? 'rule' : 'rules'}`,

@@ -483,6 +483,7 @@ export default {
   'lab.sim': (a) => `模拟 · 实验环境 ${a.id} · ${a.nodes} 个命名空间`,
   'forecast.off': (a) => `模型有 ${a.n} 处与内核不同`,
   'lab.ready': (a) => `真实内核 · 实验环境 ${a.id} · ${a.nodes} 个命名空间`,
+  'operations': (a) => `Docker 做了什么 · ${a.n} 个操作`,
   'output': (a) => `输出 · ${a.n} 行`,
   'start.steps': (a) => `${a.n} 步`,
   'gate.rules': (a) => `${a.n} 条规则`,

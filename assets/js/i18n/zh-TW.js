@@ -483,6 +483,7 @@ export default {
   'lab.sim': (a) => `模擬 · 實驗環境 ${a.id} · ${a.nodes} 個命名空間`,
   'forecast.off': (a) => `模型有 ${a.n} 處與核心不同`,
   'lab.ready': (a) => `真實核心 · 實驗環境 ${a.id} · ${a.nodes} 個命名空間`,
+  'operations': (a) => `Docker 做了什麼 · ${a.n} 個操作`,
   'output': (a) => `輸出 · ${a.n} 行`,
   'start.steps': (a) => `${a.n} 步`,
   'gate.rules': (a) => `${a.n} 條規則`,

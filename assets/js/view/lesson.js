@@ -7,7 +7,7 @@ import { currentColumns, currentRun, currentStep, primary, canRun, shownMode } f
 import { usePage } from './context.js';
 import { CommandLine, Kbd, Label, Prose } from './text.js';
 
-/** @import { Command, Line, LessonStep, StepRun } from '../protocol' */
+/** @import { Command, Line, LessonStep, Operation, StepRun } from '../protocol' */
 
 export function LessonColumn() {
   const { s, c, t } = usePage();
@@ -134,11 +134,21 @@ export function Output({ result, open, meant }) {
   const { t } = usePage();
   const text = [result.stdout, result.stderr].filter(Boolean).map((x) => String(x).replace(/\n$/, '')).join('\n');
   const status = result.status !== 0 && html`<span class="status">${t(meant ? 'status.meant' : 'status', { n: result.status })}</span>`;
-  if (!text) return status ? html`<div class="out">${status}</div>` : null;
+  const operations = result.operations?.length ? html`<${Operations} list=${result.operations} />` : null;
+  if (!text) return status || operations ? html`${status && html`<div class="out">${status}</div>`}${operations}` : null;
   const count = text.split('\n').length;
-  return html`<details class="out" open=${open || count <= 4 || (result.status !== 0 && count <= 8)}>
+  return html`${operations}<details class="out" open=${open || count <= 4 || (result.status !== 0 && count <= 8)}>
     <summary>${t('output', { n: count })}${status}</summary>
     <pre tabindex="0">${text}</pre>
+  </details>`;
+}
+
+/** What a docker command consisted of, each line to be typed by hand. @param {{ list: Operation[] }} props */
+function Operations({ list }) {
+  const { t } = usePage();
+  return html`<details class="out ops">
+    <summary>${t('operations', { n: list.length })}</summary>
+    <pre tabindex="0">${list.map((o) => `${o.node}# ${o.text}${o.status ? `  (${o.status})` : ''}`).join('\n')}</pre>
   </details>`;
 }
 
