@@ -110,11 +110,12 @@ func Replay(ctx context.Context, b Backend, steps []*Step) error {
 	return nil
 }
 
-// changesOnly is a lab that answers probes with success and does not run them.
+// changesOnly is a lab that answers probes with success and does not run them,
+// but for docker's, which send nothing and whose words later lines may need.
 type changesOnly struct{ Backend }
 
 func (c changesOnly) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
-	if op.Probe(o) {
+	if t, ok := o.(op.Tool); op.Probe(o) && !(ok && t.Argv[0] == "docker") {
 		return op.Result{}, nil
 	}
 	return c.Backend.Apply(ctx, node, o)

@@ -437,20 +437,21 @@ func (n *nodeShell) call(ctx context.Context, args []string) ([]string, error) {
 
 // fills reports whether a format of printf(1) fills up to 1000 letters or more.
 func fills(format string) bool {
-	digits := 0
-	for i, c := range format {
-		switch {
-		case c == '*' && strings.ContainsRune(format[:i], '%'):
+	for {
+		_, spec, ok := strings.Cut(format, "%")
+		if !ok {
+			return false
+		}
+		rest := strings.TrimLeft(spec, "-+ #0123456789.*")
+		width := spec[:len(spec)-len(rest)]
+		if strings.Contains(width, "*") || slices.ContainsFunc(strings.FieldsFunc(width, func(r rune) bool { return r < '0' || r > '9' }), func(n string) bool { return len(n) > 3 }) {
 			return true
-		case c < '0' || c > '9':
-			digits = 0
-		default:
-			if digits++; digits > 3 {
-				return true
-			}
+		}
+		format = rest
+		if width == "" && strings.HasPrefix(rest, "%") {
+			format = rest[1:]
 		}
 	}
-	return false
 }
 
 // exec runs a command that is neither builtin nor function.
