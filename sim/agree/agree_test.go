@@ -215,7 +215,7 @@ func (s *sweep) one(ctx context.Context, seed uint64) {
 	if !first {
 		return // most likely the same again
 	}
-	c, ds = shrink(context.WithoutCancel(ctx), c, ds, *small)
+	c, ds = shrink(ctx, c, ds, *small)
 	k := &kept{testCase: *c, about: []string{fmt.Sprintf("seed %d", seed)}}
 	var text []string
 	for _, d := range ds {
@@ -296,7 +296,10 @@ func (s *sweep) summary() {
 	} else {
 		s.t.Log(text)
 	}
-	if s.differ*100 > s.done*differMost {
+	switch {
+	case *talk && s.differ > 0: // somebody asked how many
+		s.t.Errorf("%d of %d cases differ", s.differ, s.done)
+	case s.differ*100 > s.done*differMost:
 		s.t.Errorf("%d of %d cases differ, more than %d in a hundred", s.differ, s.done, differMost)
 	}
 }
