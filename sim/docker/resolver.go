@@ -47,6 +47,9 @@ func (c *call) startResolver(ct *Container) error {
 	}
 	port := firstRandom + c.engine.random.IntN(lastRandom-firstRandom+1)
 	ct.Resolver = port
+	if err := c.do("mkdir -p %s", ct.namesDir()); err != nil {
+		return err
+	}
 	if err := c.tellNames(); err != nil {
 		return err
 	}
