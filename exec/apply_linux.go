@@ -113,7 +113,11 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 	case op.LinkDel:
 		return result(n.withLink(o.Name, n.handle.LinkDel))
 	case op.LinkSet:
-		return result(n.withLink(o.Name, func(l netlink.Link) error { return in.linkSet(n, l, o) }))
+		l, err := n.link(o.Name)
+		if err != nil {
+			return result(in.linkSetLacks(n, o, err))
+		}
+		return result(in.linkSet(n, l, o))
 	case op.AddrAdd:
 		return result(n.withLink(o.Dev, func(l netlink.Link) error { return n.handle.AddrAdd(l, address(o.Prefix, o.Broadcast, o.Label)) }))
 	case op.AddrDel:
@@ -309,6 +313,29 @@ func ipOf(a netip.Addr) net.IP {
 		return nil
 	}
 	return a.AsSlice()
+}
+
+// linkSetLacks is what is said of a link that is not there: ip looks for all
+// else that its words name first, brctl only afterwards.
+func (in *inside) linkSetLacks(n *node, o op.LinkSet, missing error) error {
+	if o.Free {
+		return missing
+	}
+	if o.Netns != "" {
+		f, err := in.target(n, o.Netns)
+		if failure, ok := errors.AsType[*op.Failure](err); ok && failure.What == op.NoNetns {
+			return err
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+	if o.Master != "" {
+		if _, err := n.link(o.Master); err != nil {
+			return err
+		}
+	}
+	return missing
 }
 
 // linkSet applies the parts of `ip link set` in the order iproute2's single

@@ -116,7 +116,7 @@ func (br *Link) fdbUpdate(port *Link, mac MAC) {
 
 // fdbLocal makes a MAC address one of the bridge's own (fdb_add_local).
 func (br *Link) fdbLocal(port *Link, mac MAC) {
-	if e := br.bridge.fdb[mac]; e != nil && e.local {
+	if e := br.bridge.fdb[mac]; e != nil && e.local || !mac.valid() {
 		return // the first to have it keeps it
 	}
 	br.newEntry(fdbEntry{mac: mac, port: port, local: true})

@@ -40,7 +40,7 @@ func (t rtType) String() string { return rtTypeNames[t] }
 // net/ipv4/fib_semantics.c).
 func (t rtType) errno() int {
 	switch t {
-	case rtnBlackhole:
+	case rtnBlackhole, 10, 11: // RTN_NAT and RTN_XRESOLVE, which nothing uses any more
 		return einval
 	case rtnUnreachable:
 		return ehostunreach

@@ -705,7 +705,7 @@ func (i *iproute) routeGet() {
 	if idev != "" {
 		q.Iif = i.device(idev).Name
 	}
-	if odev != "" {
+	if odev != "" && idev == "" { // of what came in nobody asks where it goes out
 		q.Oif = i.device(odev).Name
 	}
 	ipv6(family)
