@@ -98,10 +98,11 @@ func (n *Netns) peer(ip IP) *inetPeer {
 
 // icmpAllowed asks the token bucket of the receiver: of what net.ipv4.icmp_ratemask
 // names, one message each icmp_ratelimit, and six at once (icmpv4_xrlim_allow,
-// inet_peer_xrlim_allow).
+// inet_peer_xrlim_allow). Without a limit the peer is still noted, which a redirect
+// to it waits for.
 func (n *Netns) icmpAllowed(to IP, typ, code uint8, out *Link) bool {
 	limit := time.Duration(n.sys.icmpRatelimit) * time.Millisecond
-	if typ == icmpDestUnreach && code == icmpFragNeeded || typ > 18 || n.sys.icmpRatemask&(1<<typ) == 0 || limit == 0 || out == n.lo {
+	if typ == icmpDestUnreach && code == icmpFragNeeded || typ > 18 || n.sys.icmpRatemask&(1<<typ) == 0 || out == n.lo {
 		return true
 	}
 	return n.peer(to).take(n.w.now, limit, 6*limit)
