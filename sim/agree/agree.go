@@ -26,8 +26,9 @@
 //   - Times. A timeout may differ by a few seconds; "time=0.05 ms" is "time=…".
 //   - How often an unanswered ARP request was repeated, and how TCP cuts data,
 //     acknowledgements and its end into packets: journeys of ARP, and of an
-//     established TCP connection, that went the same way count once; a counter
-//     that such packets moved is "some".
+//     established TCP connection, that went the same way count once, and so does
+//     a SYN that is repeated after a second; a counter that such packets moved is
+//     "some".
 //   - What the kernel keeps to itself: the decision of a bridge, and what
 //     happens in a switch, which is not captured. Where our own account of a
 //     kernel's silence does not name a cause ("vanished"), the model may.

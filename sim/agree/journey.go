@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"vethlab/sim/state"
 	"vethlab/sim/trace"
@@ -135,6 +136,7 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 		rec.Stdout = strings.Join(lines, "")
 	}
 	began := map[string]bool{}
+	opens := map[string]int64{} // when a SYN went that way first
 	traces := slices.Clone(o.Traces)
 	slices.SortStableFunc(traces, func(a, b trace.Trace) int { return cmp.Compare(a.Start, b.Start) })
 	for i := range traces {
@@ -156,6 +158,12 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 		if text == "" {
 			continue
 		}
+		if opened, again := opens[text]; again && t.Start-opened >= synAgain {
+			r.count(t)
+			continue
+		} else if h.TCPFlags == "SYN" && !again {
+			opens[text] = t.Start
+		}
 		if settled(h) || h.Proto == "arp" { // a tunnel's packet around it may meet rules
 			r.count(t)
 			if slices.Contains(rec.Journeys, text) {
@@ -167,6 +175,11 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	maps.Copy(r.began, began)
 	return rec
 }
+
+// synAgain is about when a SYN is repeated that nobody answers: after a second.
+// That is also when `nc -w1` gives up; which of the two comes first depends on
+// how busy the machine is.
+const synAgain = int64(900 * time.Millisecond)
 
 func first(t *trace.Trace) (h trace.Header, ok bool) {
 	for _, hop := range t.Hops {
