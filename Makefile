@@ -104,7 +104,7 @@ browser: $(NODE)
 	$(STEP) "browser" $(TEST) -run '$(BROWSER)' ./cmd/vethlab
 
 .PHONY: bench
-bench: needs ## measure, and print ratios within the one run (as root: the kernel's forwarding on a core of its own)
+## measure, and print ratios within the one run (as root: the kernel's forwarding on a core of its own)
 	@go test -v -run '^$$' -bench . -benchtime 1x ./sim ./cmd/vethlab
 
 # Ctrl-C ends it with a summary. What differs is kept in .artefacts/agree, shrunk.
