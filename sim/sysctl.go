@@ -172,6 +172,10 @@ func (n *Netns) SysctlSet(key, value string) *op.Failure {
 	if !strings.HasPrefix(key, "net.") {
 		return &op.Failure{What: op.NoSysctl, Name: key, Errno: eacces}
 	}
+	if key == RouteFlush {
+		n.inet.exceptions = nil
+		return nil
+	}
 	s, ok := n.setting(key)
 	if !ok {
 		return &op.Failure{What: op.NoSysctl, Name: key, Errno: enoent}
@@ -186,6 +190,10 @@ func (n *Netns) SysctlSet(key, value string) *op.Failure {
 	n.fibChanged()
 	return nil
 }
+
+// RouteFlush is no setting but a command, whatever is written to it: forget what
+// ICMP told of paths (ipv4_sysctl_rtcache_flush, net/ipv4/route.c).
+const RouteFlush = "net.ipv4.route.flush"
 
 // keepSysctl has snapshots tell a setting from now on.
 func (n *Netns) keepSysctl(key string) {

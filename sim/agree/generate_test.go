@@ -60,9 +60,11 @@ func generate(seed uint64) *testCase {
 }
 
 // forget ends a half. The port a tunnel sends from is a hash whose seed is in no
-// snapshot: what it sent before would be another connection to the model.
+// snapshot: what it sent before would be another connection to the model. What
+// ICMP told of a path, its MTU or a nearer gateway, is in none either.
 func (g *gen) forget() {
 	for _, n := range g.nodes {
+		g.do(n, "sysctl -qw net.ipv4.route.flush=1")
 		if slices.ContainsFunc(n.devs, func(d *gdev) bool { return d.name == "vx0" }) {
 			g.do(n, "conntrack -F")
 		}

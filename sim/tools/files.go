@@ -183,7 +183,7 @@ func (c *call) writeFile(name, text string, add bool) string {
 	full := c.fullPath(name)
 	if key, ok := strings.CutPrefix(full, "/proc/sys/"); ok {
 		key = cmdline.SysctlKey(key)
-		if _, has := c.setting(key); !has {
+		if _, has := c.setting(key); !has && key != sim.RouteFlush {
 			if known(key, c.devices()) {
 				notSimulated("sysctl -w %s", key)
 			}

@@ -268,7 +268,7 @@ func (s *sysctl) assign(text, where string) {
 		return
 	}
 	name = sysctlKey(name)
-	if _, ok := s.setting(name); !ok {
+	if _, ok := s.setting(name); !ok && name != sim.RouteFlush {
 		if known(name, s.devices()) {
 			notSimulated("sysctl -w %s", name)
 		}
@@ -403,7 +403,7 @@ func (c *call) unmodelledSetting(o op.Op) (op.Result, bool) {
 	if !ok {
 		return op.Result{}, false
 	}
-	if _, has := c.setting(s.Key); has || !known(s.Key, c.devices()) {
+	if _, has := c.setting(s.Key); has || s.Key == sim.RouteFlush || !known(s.Key, c.devices()) {
 		return op.Result{}, false
 	}
 	return sim.NotSimulated("sysctl " + s.Key), true
