@@ -61,11 +61,11 @@ func (w *World) icmpRcv(n *Netns, p *packet) {
 	s := w.note(p, trace.Socket, nil)
 	switch p.icmpType {
 	case icmpEcho:
-		s.code = trace.CodeEcho
-		if !n.local(p.dst) { // a broadcast: icmp_echo_ignore_broadcasts is 1
+		if n.sys.echoIgnoreAll != 0 || p.route.toAll() && n.sys.echoIgnoreBroadcasts != 0 {
 			w.end(p, delivered)
 			return
 		}
+		s.code = trace.CodeEcho
 		w.answer(p, delivered, func() { w.icmpEcho(n, p) })
 	case icmpEchoReply:
 		w.pingRcv(n, p, delivered)
@@ -78,13 +78,20 @@ func (w *World) icmpRcv(n *Netns, p *packet) {
 
 // icmpEcho answers an echo request (icmp_echo).
 func (w *World) icmpEcho(n *Netns, q *packet) {
-	r, errno := n.routeOutput(q.src, q.dst, nil, 0, q.tos)
+	src := q.dst
+	if q.route.toAll() { // the address of the way out (fib_compute_spec_dst)
+		src = 0
+	}
+	r, errno := n.routeOutput(q.src, src, nil, 0, q.tos)
 	if errno != 0 {
 		return
 	}
+	if src == 0 {
+		src = r.src
+	}
 	p := w.newPacket()
 	p.etherType, p.proto, p.ttl, p.tos = ethIP, protoICMP, n.defaultTTL(), q.tos
-	p.src, p.dst = q.dst, q.src
+	p.src, p.dst = src, q.src
 	p.icmpType, p.sport, p.dport, p.icmpSeq = icmpEchoReply, q.sport, q.dport, q.icmpSeq
 	p.len, p.payload = q.len, q.payload
 	w.depart(p, q.flow, !q.reply)

@@ -36,6 +36,9 @@ func (w *World) arrive(dev *Link, p *packet) {
 	default:
 		p.typ = toMulticast
 	}
+	if p.typ == toLoopback { // no packet socket sees it (packet_rcv, net/packet/af_packet.c)
+		return
+	}
 	w.note(p, trace.RX, dev)
 	if len(dev.ns.taps) > 0 {
 		w.tapped(dev, p, false)

@@ -41,8 +41,9 @@ func (w *World) ipOutput(n *Netns, p *packet) {
 		if w.hook(hookPostrouting, back, nil, out) {
 			back.srcMAC, back.dstMAC = MAC{}, MAC{}
 			back.typ = toLoopback
+			back.journey.branches[back.branch].own = true
 			back.route.input, back.route.local = true, true
-			w.netifRx(out, back) // dev_loopback_xmit
+			w.receive(out, back) // dev_loopback_xmit; netif_rx ends with the softirq
 		}
 	}
 	if w.hook(hookPostrouting, p, nil, out) {

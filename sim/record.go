@@ -39,6 +39,7 @@ type branch struct {
 	parent int32
 	from   int32 // how many steps the journey had when it parted
 	end    ending
+	own    bool // it is for the node that sent the packet (toLoopback)
 }
 
 // trail is a packet's place in the record.
@@ -307,30 +308,45 @@ func (j *journey) visits() []*visit {
 
 // ending says how a journey ended. A broadcast has many copies: it ended with the
 // first that was for somebody; otherwise with the last that came to another end
-// than that nobody wanted it.
+// than that nobody wanted it; and only then with the sender's own.
 func (j *journey) ending(visits []*visit) ending {
-	for _, v := range visits {
-		e := j.branches[v.branch].end
-		if (e.disposition == trace.Delivered || e.disposition == trace.NoWayBack) && (e.ns == nil || e.ns == v.ns) && !v.around() {
-			return e
+	if len(j.branches) == 1 {
+		return j.branches[0].end
+	}
+	// The last step of each copy; of one that did nothing by itself, where it parted.
+	last := make([]int, len(j.branches))
+	for i := range j.branches {
+		last[i] = int(j.branches[i].from) - 1
+	}
+	for i := range j.steps {
+		last[j.steps[i].branch] = i
+	}
+	first, lost, own := -1, -1, -1
+	for i := range j.branches {
+		switch d := j.branches[i].end.disposition; {
+		case d == trace.Unclaimed || d == "":
+			continue
+		case j.branches[i].own:
+			own = i
+			continue
+		case d == trace.Delivered || d == trace.NoWayBack:
+			if k := last[i]; k >= 0 && j.steps[k].branch == int32(i) && j.steps[k].carried == nil && (first < 0 || k < last[first]) {
+				first = i // and not the packet around it
+			}
+		}
+		if lost < 0 || last[i] >= last[lost] {
+			lost = i
 		}
 	}
-	for i := range slices.Backward(j.branches) { // a copy that went no further has no visit of its own
-		if e := j.branches[i].end; e.disposition != trace.Unclaimed && e.disposition != "" && len(j.branches) > 1 {
-			return e
-		}
+	switch {
+	case first >= 0:
+		return j.branches[first].end
+	case lost >= 0:
+		return j.branches[lost].end
+	case own >= 0:
+		return j.branches[own].end
 	}
 	return j.branches[visits[len(visits)-1].branch].end
-}
-
-// around reports whether what ended with the visit was the packet around a frame.
-func (v *visit) around() bool {
-	for _, s := range slices.Backward(v.steps) {
-		if s.branch == v.branch {
-			return s.carried != nil
-		}
-	}
-	return false
 }
 
 // prune takes away the visits of copies that nobody wanted and that were only

@@ -292,6 +292,9 @@ type pass struct {
 	hooks  []Hook
 	died   *Hook        // the hook entry that ended it
 	left   trace.Header // as it was when it left, or ended
+	taken  bool         // it came to a socket here, as other copies did elsewhere
+	copied bool         // what left is told by another pass: this was a copy for the node itself
+	back   *pass        // of that one: where the copy came back
 	of     *journey
 	again  bool  // the packet is whole again, that had gone on in pieces
 	at     int64 // when it began, if no interface saw that
@@ -357,6 +360,12 @@ func passes(j *journey, v View) []*pass {
 			ps = append(ps, &pass{node: h.Node, local: h.Point == trace.Output, of: j, again: again, at: j.arrival(h.Node, len(ps))})
 			hooked[h.Node] = ps
 		}
+		if k := len(ps); k > 1 && h.Point == trace.Postrouting && h.Edge == First && ps[k-2].local && ps[k-1].met(trace.Input, Last) && !ps[k-1].local {
+			// What a node sends to everybody it copies for itself first (ip_mc_output).
+			ps[k-2].copied = true
+			ps = append(ps, &pass{node: h.Node, local: true, of: j, back: ps[k-1]})
+			hooked[h.Node] = ps
+		}
 		if len(ps) > 0 {
 			p := ps[len(ps)-1]
 			p.hooks = append(p.hooks, h)
@@ -366,7 +375,10 @@ func passes(j *journey, v View) []*pass {
 	for _, n := range nodes {
 		hs := hooked[n]
 		for _, p := range seen[n] {
-			if i := slices.IndexFunc(hs, func(h *pass) bool { return h.local == p.local }); i >= 0 {
+			if i := slices.IndexFunc(hs, func(h *pass) bool { return h.local == p.local && !h.copied }); i >= 0 {
+				if c := hs[i].back; c != nil {
+					c.at = p.start() - 1
+				}
 				all = append(all, hs[:i]...)
 				p.hooks, p.again, p.at, hs = hs[i].hooks, hs[i].again, hs[i].at, hs[i+1:]
 			}
@@ -409,7 +421,7 @@ func assemble(all []*pass, start int64, v View) (t trace.Trace, ok bool) {
 
 // ending returns the pass with which a journey ended. A broadcast has many: it
 // ended with the first that was for somebody; otherwise with the last that came
-// to another end than that nobody wanted it.
+// to another end than that nobody wanted it; and only then with the sender's own.
 func (b *builder) ending() *pass {
 	for _, p := range b.told {
 		if p.wanted(b.view) {
@@ -420,6 +432,17 @@ func (b *builder) ending() *pass {
 		if p.lost(b.view) {
 			return p
 		}
+	}
+	for _, own := range b.told {
+		if !own.taken {
+			continue
+		}
+		for _, p := range slices.Backward(b.told) {
+			if len(p.rx) > 0 && len(p.hooks) > 0 && len(p.tx) == 0 {
+				return p
+			}
+		}
+		return own
 	}
 	return b.told[len(b.told)-1]
 }
@@ -642,6 +665,10 @@ func (b *builder) pass(p *pass) {
 	}
 	if p.died = b.died; len(b.hops) > 0 {
 		p.left = outermost(b.last())
+	}
+	if p.frame == nil && n != nil && p.met(trace.Input, Last) && toAll(n, p.left.Dst) && !p.left.Fragment() {
+		p.taken = true
+		b.add(p.node, b.socket(n, p.left))
 	}
 	for sent < len(p.tx) {
 		send()

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -67,6 +68,8 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 	case h.Fragment() && b.endPiece(t, last, n, h, set):
 	case input && last.frame != nil && n != nil:
 		b.notUnwrapped(t, n, last, h, set)
+	case input && last.taken: // a broadcast's copy: told in its place
+		set(trace.Delivered, trace.Reported, trace.CodeDelivered)
 	case input:
 		b.delivered(t, n, h, set)
 	case n == nil:
@@ -148,27 +151,35 @@ func (b *builder) delivered(t *trace.Trace, n *state.Node, h trace.Header, set s
 	if n == nil {
 		return
 	}
+	s := b.socket(n, h)
+	if s.Code == trace.CodeRefused {
+		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", s.Args["port"])
+	}
+	b.append(t, s)
+	if s.Code != "" {
+		b.wayBack(t, n, h, set)
+	}
+}
+
+// socket says who took a packet that passed INPUT, and with its Code that it is answered.
+func (b *builder) socket(n *state.Node, h trace.Header) trace.Step {
 	opens := h.Proto == "tcp" && h.TCPFlags == "SYN"
-	asks := h.Proto == "icmp" && h.ICMPType == 8
 	port := map[string]string{"port": strconv.Itoa(int(h.DstPort))}
 	s := trace.Step{Point: trace.Socket, Before: h, After: h, Evidence: trace.Explained}
 	switch {
-	case asks:
-		s.Code, s.Note = trace.CodeEcho, "the kernel answers (icmp_echo)"
+	case h.Proto == "icmp" && h.ICMPType == 8:
+		if n.Sysctls["net.ipv4.icmp_echo_ignore_all"] != "1" && (!toAll(n, h.Dst) || n.Sysctls["net.ipv4.icmp_echo_ignore_broadcasts"] == "0") {
+			s.Code, s.Note = trace.CodeEcho, "the kernel answers (icmp_echo)"
+		}
 	case h.Proto == "udp" && (h.DstPort < ephemeral || b.asked) && !listens(n, h):
 		// The sender is told: ICMP port unreachable (__udp4_lib_rcv, net/ipv4/udp.c).
 		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on udp/%d", h.DstPort)
-		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
 	case opens && listens(n, h):
 		s.Code, s.Args, s.Note = trace.CodeListens, port, fmt.Sprintf("tcp/%d has a listener", h.DstPort)
 	case opens:
 		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on tcp/%d", h.DstPort)
-		set(trace.Delivered, trace.Explained, trace.CodeRefused, "port", strconv.Itoa(int(h.DstPort)))
 	}
-	b.append(t, s)
-	if asks || opens || t.Code == trace.CodeRefused {
-		b.wayBack(t, n, h, set)
-	}
+	return s
 }
 
 // wayBack explains that a packet was for the node and its answer has nowhere to go.
@@ -181,6 +192,22 @@ func (b *builder) wayBack(t *trace.Trace, n *state.Node, h trace.Header, set set
 		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
 			Code: trace.CodeNoWayBack, Args: map[string]string{"dst": h.Src.String()}, Note: "the answer has no route to " + h.Src.String()})
 	}
+}
+
+// toAll reports whether an address is for everybody: a network's last one.
+func toAll(n *state.Node, ip netip.Addr) bool {
+	return ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || ip.IsMulticast() || slices.ContainsFunc(n.Links, func(l state.Link) bool {
+		return slices.ContainsFunc(l.Addrs, func(a state.Addr) bool {
+			return a.Broadcast == ip.String() || a.Prefix.Bits() < 31 && last(a.Prefix) == ip
+		})
+	})
+}
+
+// last returns a network's last address.
+func last(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|uint32(1<<(32-p.Bits())-1))
+	return netip.AddrFrom4(b)
 }
 
 // listens reports whether somebody in a node has the port that a packet is for.

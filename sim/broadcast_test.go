@@ -1,0 +1,43 @@
+package sim
+
+import (
+	"strings"
+	"testing"
+)
+
+const neighbours = `
+	a# ip link add br0 type bridge
+	a# ip link add p1 type veth peer name eth0 netns b
+	a# ip link add p2 type veth peer name eth0 netns c
+	a# ip link set p1 master br0
+	a# ip link set p2 master br0
+	a# ip link set p1 up
+	a# ip link set p2 up
+	a# ip link set br0 up
+	a# ip addr add 10.0.0.1/24 dev br0
+	b# ip addr add 10.0.0.2/24 dev eth0
+	b# ip link set eth0 up
+	c# ip addr add 10.0.0.3/24 dev eth0
+	c# ip link set eth0 up
+`
+
+// A question that several copies of are under way ends with the first who was
+// asked, and else with a copy that was lost.
+func TestBroadcastEnds(t *testing.T) {
+	l := newLab(t, "a b c", neighbours)
+	for _, c := range []struct{ ask, want, also string }{
+		{"10.0.0.1", "delivered at a: delivered", "c"},
+		{"10.0.0.3", "delivered at c: delivered", ""},
+		{"10.0.0.9", "unclaimed", "c"},
+	} {
+		for _, tr := range l.run("b# ping -c 1 -W 0.1 " + c.ask).Traces {
+			if tr.Summary != "ARP who-has "+c.ask {
+				continue
+			}
+			got := written(&tr)
+			if end := got[len(got)-1]; !strings.HasPrefix(end, c.want) || strings.Join(tr.Also, " ") != c.also {
+				t.Errorf("who has %s: %s, also %v", c.ask, end, tr.Also)
+			}
+		}
+	}
+}
