@@ -167,7 +167,7 @@ while read -r node line; do
 	fi
 	tell stdout <"$dir/own/out"
 	tell stderr <"$dir/own/err"
-	[[ $line == *docker* && ! $line =~ ^docker\ (ps|port|inspect|exec|network\ (ls|inspect))|/etc/docker ]] && look_all # as lookAfter has it
+	case $line in *docker*) look_all ;; esac
 	tell status <<<$status
 done
 stop
