@@ -39,11 +39,17 @@ NEEDS_AGREE := \
 	"nc netcat-openbsd sends the UDP packets of many cases" \
 	"traceroute traceroute is one of the programs the simulator is held against"
 
+NEEDS_DOCKER := \
+	"/usr/sbin/dockerd docker.io is the daemon that docker here is held against" \
+	"/usr/share/doc/busybox-static busybox-static is all that its containers hold"
+
 STEP := @.ci/step
 # -v, so that a skipped test shows its reason; .ci/step keeps the rest quiet.
 TEST := go test -v -count=1
 # Tests that drive a browser, and only those, begin with TestBrowser.
 BROWSER := ^TestBrowser
+# The test beside a real Docker daemon, which is a step of its own.
+DOCKER := ^TestDocker$$
 
 .PHONY: run
 run: needs build ## build, start the lessons, print the address to open (ARGS="--listen :8642")
@@ -54,7 +60,7 @@ build: go ## build ./vethlab, one static binary
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o vethlab ./cmd/vethlab
 
 .PHONY: test
-test: needs needs-agree needs-test $(NODE) lint types unit go-root go-user go-race browser ## everything that must hold before a change goes in
+test: needs needs-agree needs-test needs-docker $(NODE) lint types unit go-root go-docker go-user go-race browser ## everything that must hold before a change goes in
 
 .PHONY: lint
 lint: format portable ## gofmt, go vet, staticcheck, builds for other systems
@@ -84,9 +90,17 @@ unit:
 .PHONY: go-root
 go-root:
 ifeq ($(shell id -u),0)
-	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)' ./...
+	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)|$(DOCKER)' ./...
 else
-	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)' -exec 'sudo -E env PATH=$(PATH)' ./...
+	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)|$(DOCKER)' -exec 'sudo -E env PATH=$(PATH)' ./...
+endif
+
+.PHONY: go-docker
+go-docker:
+ifeq ($(shell id -u),0)
+	$(STEP) "docker beside Debian's" $(TEST) -run '$(DOCKER)' ./cmd/vethlab
+else
+	$(STEP) "docker beside Debian's" $(TEST) -run '$(DOCKER)' -exec 'sudo -E env PATH=$(PATH)' ./cmd/vethlab
 endif
 
 .PHONY: go-user
@@ -133,6 +147,10 @@ needs:
 .PHONY: needs-agree
 needs-agree:
 	@.ci/need $(NEEDS_AGREE)
+
+.PHONY: needs-docker
+needs-docker:
+	@.ci/need $(NEEDS_DOCKER)
 
 .PHONY: needs-test
 needs-test:
