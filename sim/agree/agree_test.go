@@ -67,7 +67,7 @@ func fresh(ds []agree.Difference) []agree.Difference {
 // differMost is how many cases in a hundred may differ before TestAgree fails.
 // The goal is 0; the number only ever goes down. What still differs is printed,
 // shrunk, and kept by make agree.
-const differMost = 8
+const differMost = 6
 
 // How many fresh cases a run of the tests compares: as root, and as anybody
 // else, for whom it is the second time.
@@ -155,7 +155,7 @@ func compareFile(t *testing.T, name string) {
 
 // atMost bounds TestAgree when nobody said how many cases it is to compare: go
 // test ends what takes ten minutes.
-const atMost = 8 * time.Minute
+const atMost = 7 * time.Minute
 
 // sweep is a run over many cases.
 type sweep struct {

@@ -43,7 +43,13 @@ func (n *names) unify(a, b string) bool {
 }
 
 func (n *names) try(a, b string) (ok bool, fresh [][2]string) {
-	if a, b = relax(a, b); shape(a) != shape(b) {
+	a, b = relax(a, b)
+	// Most texts differ before their first name, or have none.
+	i, j := strings.IndexAny(a, "$~"), strings.IndexAny(b, "$~")
+	if i < 0 || i != j {
+		return a == b, nil
+	}
+	if a[:i] != b[:i] || shape(a) != shape(b) {
 		return false, nil
 	}
 	as, bs := name.FindAllString(a, -1), name.FindAllString(b, -1)

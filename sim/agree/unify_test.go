@@ -1,0 +1,32 @@
+package agree
+
+import "testing"
+
+// Two texts say the same when one side's names stand for the other's throughout.
+func TestUnify(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"a tx eth0 $m1>$m2", "a tx eth0 $m3>$m4", true},
+		{"b tx eth0 $m2>$m1", "b tx eth0 $m4>$m3", true},
+		{"b tx eth0 $m2>$m1", "b tx eth0 $m3>$m4", false}, // $m2 is $m4
+		{"$m5", "$p5", false},
+		{"no names", "no names", true},
+		{"no names", "names", false},
+		{"icmp ~29", "icmp ~26", true},
+		{"icmp ~29", "icmp ~20", false},
+		{"udp ~29 $p1", "udp $p1 ~29", false},
+		{"a $p7", "a", false},
+		{"", "", true},
+		{"end: vanished at a" + unexplained, "end: unclaimed at a", true},
+		{"rule 1 [3:180] -j DROP", "rule 1 [some] -j DROP", true},
+		{"costs $5", "costs $5", true},
+	} {
+		n := newNames()
+		n.unify("$m1 $m2", "$m3 $m4")
+		if got := n.unify(c.a, c.b); got != c.same {
+			t.Errorf("%q and %q: %v", c.a, c.b, got)
+		}
+	}
+}
