@@ -41,3 +41,16 @@ func TestBroadcastEnds(t *testing.T) {
 		}
 	}
 }
+
+// Whether a packet is for everybody its route says: by a link that has no address
+// of the network it is a packet like any, but for the MAC address.
+func TestBroadcastByAnotherLink(t *testing.T) {
+	l := newLab(t, "a b c", neighbours)
+	if res := l.run("a# ping -c 1 -W 0.1 10.0.0.255"); res.Status != 2 || !strings.Contains(res.Stderr, "Then -b") {
+		t.Errorf("status %d, %s", res.Status, res.Stderr)
+	}
+	res := l.run("a# ping -c 1 -W 0.1 -I p1 10.0.0.255")
+	if got := journeyOf(res.Traces, "ICMP echo request", 1); res.Status != 1 || len(got) == 0 || got[len(got)-1] != "delivered at b: delivered" {
+		t.Errorf("status %d, %s, %v", res.Status, res.Stderr, got)
+	}
+}

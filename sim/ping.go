@@ -32,7 +32,7 @@ func (s *Socket) SendEcho(dst IP, seq uint16, size int) int {
 	if errno != 0 {
 		return errno
 	}
-	if n.addrType(dst) == rtnBroadcast && !s.Broadcast {
+	if r.typ == rtnBroadcast && !s.Broadcast {
 		return eacces
 	}
 	p := w.newPacket()

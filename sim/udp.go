@@ -71,7 +71,7 @@ func (s *Socket) Connect(ip IP, port uint16) int {
 	if errno != 0 {
 		return errno
 	}
-	if n.addrType(ip) == rtnBroadcast && !s.Broadcast {
+	if r.typ == rtnBroadcast && !s.Broadcast {
 		return eacces
 	}
 	if s.local == 0 {
@@ -108,7 +108,7 @@ func (s *Socket) SendTo(ip IP, port uint16, payload []byte) int {
 	if errno != 0 {
 		return errno
 	}
-	if n.addrType(ip) == rtnBroadcast && !s.Broadcast {
+	if r.typ == rtnBroadcast && !s.Broadcast {
 		return eacces
 	}
 	p := w.newPacket()
