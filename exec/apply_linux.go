@@ -270,6 +270,9 @@ func (in *inside) linkAdd(n *node, o op.LinkAdd) error {
 		}
 		attrs.HardwareAddr = mac
 	}
+	if o.Kind == "bridge" {
+		n.choseMAC(o.Name, o.MAC != "")
+	}
 	parent := 0
 	if o.Parent != "" {
 		p, err := n.link(o.Parent)
@@ -306,6 +309,18 @@ func (in *inside) linkAdd(n *node, o op.LinkAdd) error {
 			SrcAddr: ipOf(o.Local), Group: ipOf(o.Remote)})
 	}
 	return &op.Failure{Errno: int(unix.EOPNOTSUPP)}
+}
+
+// choseMAC notes whether a bridge's address is one that somebody chose
+// (NET_ADDR_SET, which rtnetlink does not tell).
+func (n *node) choseMAC(bridge string, chose bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if chose {
+		n.macSet[bridge] = true
+	} else {
+		delete(n.macSet, bridge)
+	}
 }
 
 func ipOf(a netip.Addr) net.IP {
@@ -369,6 +384,7 @@ func (in *inside) linkSet(n *node, l netlink.Link, o op.LinkSet) error {
 		if err := h.LinkSetHardwareAddr(l, mac); err != nil {
 			return err
 		}
+		n.choseMAC(o.Name, true)
 	}
 	if o.MTU != 0 {
 		if err := h.LinkSetMTU(l, o.MTU); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -493,13 +494,24 @@ func (in *inside) rescan() {
 		if err != nil {
 			continue
 		}
+		links := map[string]string{}
 		for _, e := range entries {
-			if e.Type()&os.ModeSymlink != 0 {
-				continue // it names a process's namespace, and pins nothing
+			if e.Type()&os.ModeSymlink != 0 { // it names a process's namespace, and pins nothing
+				if to, err := os.Readlink(netnsDir(m.name) + "/" + e.Name()); err == nil {
+					links[e.Name()] = to
+				}
+				continue
 			}
 			if ino, err := inodeOf(netnsDir(m.name) + "/" + e.Name()); err == nil {
 				names = append(names, found{m.name, e.Name(), ino})
 			}
+		}
+		m.mu.Lock()
+		changed := !maps.Equal(m.links, links)
+		m.links = links
+		m.mu.Unlock()
+		if changed {
+			in.touch(m)
 		}
 	}
 	ks := keepers()

@@ -34,6 +34,8 @@ type node struct {
 	keeper   int
 	hostname string
 	files    map[string]string
+	links    map[string]string // of a machine: the symbolic links in its /run/netns
+	macSet   map[string]bool   // bridges whose address an operation chose
 
 	handle *netlink.Handle
 	packet *capture.Socket    // nil in a switch
@@ -126,7 +128,7 @@ var baseline = [][2]string{
 
 // openNode opens the sockets that act and watch in a namespace.
 func (in *inside) openNode(name string, kind state.Kind, machine string, ns *os.File) (*node, error) {
-	n := &node{name: name, kind: kind, machine: machine, ns: ns, mounted: true, names: map[int]string{}, written: map[string]bool{}, dirty: true}
+	n := &node{name: name, kind: kind, machine: machine, ns: ns, mounted: true, names: map[int]string{}, written: map[string]bool{}, macSet: map[string]bool{}, dirty: true}
 	fail := func(err error) (*node, error) {
 		n.close()
 		return nil, fmt.Errorf("node %s: %w", name, err)

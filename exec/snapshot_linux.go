@@ -2,6 +2,7 @@ package exec
 
 import (
 	"cmp"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -68,6 +69,12 @@ func (in *inside) fresh(n *node) *state.Node {
 // it went away meanwhile is left out.
 func (in *inside) readNode(n *node) *state.Node {
 	st := &state.Node{Name: n.name, Kind: n.kind, Netns: n.inode, Links: []state.Link{}, Routes: []state.Route{}}
+	n.mu.Lock()
+	if len(n.links) > 0 {
+		st.NetnsLinks = maps.Clone(n.links)
+	}
+	macSet := maps.Clone(n.macSet)
+	n.mu.Unlock()
 	if n.kind == state.Container {
 		st.Machine = n.machine
 	}
@@ -85,7 +92,9 @@ func (in *inside) readNode(n *node) *state.Node {
 		ports = n.readPorts()
 	}
 	for _, l := range links {
-		st.Links = append(st.Links, n.readLink(l, names, nsids, ports[l.Attrs().Index]))
+		link := n.readLink(l, names, nsids, ports[l.Attrs().Index])
+		link.MACSet = link.Type == "bridge" && macSet[link.Name]
+		st.Links = append(st.Links, link)
 	}
 	if addrs, err := retry(func() ([]netlink.Addr, error) { return n.handle.AddrList(nil, netlink.FAMILY_V4) }); err == nil {
 		for _, a := range addrs {

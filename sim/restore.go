@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -58,6 +59,7 @@ func (w *World) restoreNode(s *state.Node) error {
 		n.inode = s.Netns
 		w.inode = max(w.inode, s.Netns)
 	}
+	n.netnsLinks = maps.Clone(s.NetnsLinks)
 	if s.Kind == state.Container && s.Mounted {
 		n.pin = s.Name
 		// A node whose name was taken has it with primes.
@@ -88,6 +90,7 @@ func (n *Netns) restoreLink(s *state.Link) error {
 		n.lo = l
 	case kindBridge:
 		l.bridge = newBridge(l)
+		l.bridge.macSet = s.MACSet
 		if s.Ageing != nil {
 			l.bridge.ageing = time.Duration(*s.Ageing) * 10 * time.Millisecond
 		}
@@ -293,7 +296,7 @@ func (n *Netns) restoreBridge(br *Link) {
 			mac = p.mac
 		}
 	}
-	b.mtuSet, b.macSet = br.mtu != mtu, br.mac != mac
+	b.mtuSet, b.macSet = br.mtu != mtu, b.macSet || br.mac != mac
 	if !br.up && (len(b.ports) > 0 || br.mac == MAC{}) { // it has had ports
 		br.carrierOn, br.watched = false, true
 	}

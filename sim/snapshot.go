@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -18,7 +19,7 @@ func (w *World) snapshot() *state.Snapshot {
 
 func (n *Netns) snapshot() state.Node {
 	s := state.Node{Name: n.name, Kind: n.kind, Netns: n.inode, Mounted: n.pin != "" || n.kind != state.Container,
-		Links: []state.Link{}, Routes: []state.Route{}}
+		Links: []state.Link{}, Routes: []state.Route{}, NetnsLinks: maps.Clone(n.netnsLinks)}
 	if n.kind == state.Container {
 		s.Machine = n.machine
 		if n.pin == "" && len(n.procs) > 0 {

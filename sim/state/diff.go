@@ -16,7 +16,7 @@ import (
 func (s *Snapshot) Canonical() *Snapshot {
 	c := &Snapshot{Version: s.Version}
 	for _, n := range s.Nodes {
-		n.Netns, n.Keeper = 0, 0
+		n.Netns, n.Keeper, n.NetnsLinks = 0, 0, nil
 		n.Neighs, n.FDB, n.Conns = nil, nil, nil
 		n.Sysctls = maps.Clone(n.Sysctls)
 		n.Links = slices.Clone(n.Links)

@@ -47,6 +47,10 @@ type Node struct {
 	Keeper int    `json:"keeper,omitempty"`
 	Netns  uint64 `json:"netns,omitempty"` // inode of the namespace, as in `ls -L -i`
 
+	// NetnsLinks are the symbolic links in a machine's /run/netns: where each
+	// name leads to.
+	NetnsLinks map[string]string `json:"netnsLinks,omitempty"`
+
 	Links     []Link            `json:"links"`
 	Routes    []Route           `json:"routes"` // tables main and above; the local table is derived from the addresses
 	Policies  []Policy          `json:"policies,omitempty"`
@@ -106,7 +110,8 @@ type Link struct {
 	Addrs []Addr      `json:"addrs,omitempty"`
 	Port  *BridgePort `json:"port,omitempty"` // when it has a master that is a bridge
 	// MACSet says that somebody chose a bridge's address; otherwise it follows its
-	// ports. It is not read from the kernel.
+	// ports. The kernel does not tell it: of its bridges those are known that an
+	// operation gave an address.
 	MACSet bool `json:"macSet,omitempty"`
 	// Ageing is how long a bridge remembers a silent address, in hundredths of a
 	// second; nil means 30000, the kernel's own.
