@@ -175,11 +175,7 @@ func (c *call) firstEndpoint(s *spec, ct *Container) error {
 		s.ip, s.aliases = "", nil // the client tells the daemon of them only with a --network
 	}
 	if len(names) > 1 {
-		var list []string
-		for _, n := range names {
-			list = append(list, n)
-		}
-		return refuse(Invalid, "Container cannot be connected to network endpoints: %s", strings.Join(list, ", "))
+		return refuse(Invalid, "Container cannot be connected to network endpoints: %s", strings.Join(names, ", "))
 	}
 	name := names[0]
 	if name == "default" {
