@@ -63,7 +63,7 @@ type sequence struct {
 	recorded   string
 }
 
-func readSequences(t *testing.T) (all []*sequence) {
+func readSequences(t testing.TB) (all []*sequence) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/docker/*.txt")
 	if err != nil || len(files) == 0 {
@@ -140,6 +140,7 @@ func TestDocker(t *testing.T) {
 type outcome struct {
 	status         int
 	stdout, stderr string
+	took           time.Duration
 	state          map[string][]string // by part: "host nat POSTROUTING"; nil: not looked at
 }
 
@@ -277,7 +278,7 @@ func lineDiff(a, b string) string {
 }
 
 // playDocker plays lines in a lab of ours.
-func playDocker(t *testing.T, w op.World, open lessons.Opener, lines []lessons.Line) []outcome {
+func playDocker(t testing.TB, w op.World, open lessons.Opener, lines []lessons.Line) []outcome {
 	t.Helper()
 	lab, err := open(t.Context(), w)
 	if err != nil {
@@ -296,12 +297,14 @@ func playDocker(t *testing.T, w op.World, open lessons.Opener, lines []lessons.L
 			text = strings.TrimSuffix(text, " &")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		begin := time.Now()
 		out, err := sh.Run(ctx, l.Node, text, nil)
+		took := time.Since(begin)
 		cancel()
 		if err != nil {
 			t.Fatalf("%s# %s: %v", l.Node, l.Text, err)
 		}
-		outcomes[i] = outcome{status: out.Status, stdout: greeting.ReplaceAllString(out.Stdout, "hello to $1"), stderr: out.Stderr}
+		outcomes[i] = outcome{took: took, status: out.Status, stdout: greeting.ReplaceAllString(out.Stdout, "hello to $1"), stderr: out.Stderr}
 		if lookAfter(l) {
 			outcomes[i].state = lookAtLab(t, lab)
 		}
@@ -312,7 +315,7 @@ func playDocker(t *testing.T, w op.World, open lessons.Opener, lines []lessons.L
 // lookAfter reports whether the state is looked at after a line.
 func lookAfter(l lessons.Line) bool { return strings.Contains(l.Text, "docker") }
 
-func lookAtLab(t *testing.T, lab lessons.Backend) map[string][]string {
+func lookAtLab(t testing.TB, lab lessons.Backend) map[string][]string {
 	t.Helper()
 	s, err := lab.Snapshot(t.Context())
 	if err != nil {
@@ -358,7 +361,7 @@ type picture map[string][]string
 
 func (p picture) add(node, part, line string) { p[node+" "+part] = append(p[node+" "+part], line) }
 
-func (p picture) links(t *testing.T, node, ipJSON string) {
+func (p picture) links(t testing.TB, node, ipJSON string) {
 	t.Helper()
 	var links []struct {
 		Ifindex, Link_index  int
@@ -421,7 +424,7 @@ func (p picture) links(t *testing.T, node, ipJSON string) {
 	}
 }
 
-func (p picture) routes(t *testing.T, node, ipJSON string) {
+func (p picture) routes(t testing.TB, node, ipJSON string) {
 	t.Helper()
 	var routes []struct{ Type, Dst, Gateway, Dev, Protocol, Scope, Prefsrc string }
 	if err := json.Unmarshal([]byte(ipJSON), &routes); err != nil && strings.TrimSpace(ipJSON) != "" {
@@ -505,7 +508,7 @@ type reference struct {
 }
 
 // newReference makes the images, and the data of a daemon that has them.
-func newReference(t *testing.T, w op.World) *reference {
+func newReference(t testing.TB, w op.World) *reference {
 	t.Helper()
 	r := &reference{dir: t.TempDir(), room: make(chan struct{}, runtime.NumCPU())}
 	if err := writeImage(filepath.Join(r.dir, "image.tar")); err != nil {
@@ -603,7 +606,7 @@ func writeImage(file string) error {
 
 // run runs reference.sh with lines on its standard input, and calls part for
 // each part of what it tells.
-func (r *reference) run(t *testing.T, lines string, part func(name string, data []byte)) {
+func (r *reference) run(t testing.TB, lines string, part func(name string, data []byte)) {
 	t.Helper()
 	r.room <- struct{}{}
 	defer func() { <-r.room }()
@@ -666,7 +669,7 @@ func (r *reference) run(t *testing.T, lines string, part func(name string, data 
 }
 
 // removeCgroup removes a cgroup of every hierarchy, which nothing is in any more.
-func removeCgroup(t *testing.T, name string) {
+func removeCgroup(t testing.TB, name string) {
 	t.Helper()
 	tops, err := filepath.Glob("/sys/fs/cgroup/*" + name)
 	if err != nil {
@@ -698,7 +701,7 @@ func removeCgroup(t *testing.T, name string) {
 var socketLine = regexp.MustCompile(`^(\S+)\s+\S+\s+\S+\s+\S+\s+(\S+)\s+\S+\s*(?:users:\(\("([^"]*)")?`)
 
 // play plays lines on the daemon.
-func (r *reference) play(t *testing.T, lines []lessons.Line) []outcome {
+func (r *reference) play(t testing.TB, lines []lessons.Line) []outcome {
 	t.Helper()
 	var in strings.Builder
 	for _, l := range lines {
@@ -712,6 +715,12 @@ func (r *reference) play(t *testing.T, lines []lessons.Line) []outcome {
 		node, what, ok := strings.Cut(name, ":")
 		if !ok {
 			switch name {
+			case "us":
+				var us int64
+				if _, err := fmt.Sscan(text, &us); err != nil {
+					t.Fatal(err)
+				}
+				o.took = time.Duration(us) * time.Microsecond
 			case "stdout":
 				o.stdout = greeting.ReplaceAllString(text, "hello to $1")
 			case "stderr":

@@ -157,6 +157,7 @@ fi
 
 while read -r node line; do
 	line=$(base64 -d <<<"$line")
+	begin=${EPOCHREALTIME/./}
 	if [[ $node == host && $line =~ ^(dockerd|systemctl)\  ]]; then
 		eval "${line% &}" >"$dir/own/out" 2>"$dir/own/err" 3>&-
 		status=$?
@@ -165,6 +166,7 @@ while read -r node line; do
 		in_node "$node" bash -c "$line" >"$dir/own/out" 2>"$dir/own/err" 3>&-
 		status=$?
 	fi
+	tell us <<<$((${EPOCHREALTIME/./} - begin))
 	tell stdout <"$dir/own/out"
 	tell stderr <"$dir/own/err"
 	case $line in *docker*) look_all ;; esac

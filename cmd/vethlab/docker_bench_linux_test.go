@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"vethlab/lessons"
+)
+
+// What a docker run with a published port and a docker network create take here,
+// on both backends, and on Debian's daemon. Of the daemon's run, the network's
+// part is what it takes longer than one with --net=none.
+func BenchmarkDocker(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("dockerd needs root")
+	}
+	world, err := lessons.LoadWorld("docker-host")
+	if err != nil {
+		b.Fatal(err)
+	}
+	const rounds = 7
+	kinds := []string{"run", "none", "create"}
+	text := "host# dockerd &\n"
+	for i := range rounds {
+		text += fmt.Sprintf("host# docker run -d --name run%d -p %d:80 nginx\nhost# docker run -d --name none%d --net none nginx\nhost# docker network create create%d\n"+
+			"host# docker rm -f run%d none%d\nhost# docker network rm create%d\n", i, 8000+i, i, i, i, i, i)
+	}
+	lines, err := lessons.ParseTranscript("bench", text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	// medians are in milliseconds.
+	medians := func(outcomes []outcome) map[string]float64 {
+		all := map[string][]float64{}
+		for i, o := range outcomes {
+			if o.status != 0 {
+				b.Fatalf("%s: %s", lines[i].Text, o.stderr)
+			}
+			if at := (i - 1) % 5; i > 0 && at < len(kinds) {
+				all[kinds[at]] = append(all[kinds[at]], o.took.Seconds()*1000)
+			}
+		}
+		m := map[string]float64{}
+		for kind, ms := range all {
+			slices.Sort(ms)
+			m[kind] = ms[len(ms)/2]
+		}
+		return m
+	}
+	for b.Loop() {
+		theirs := medians(newReference(b, world).play(b, lines))
+		network := theirs["run"] - theirs["none"]
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(theirs["run"], "ms-dockerd-run")
+		b.ReportMetric(network, "ms-its-network")
+		b.ReportMetric(theirs["create"], "ms-dockerd-create")
+		for _, backend := range []struct {
+			name string
+			open lessons.Opener
+		}{{onKernel, ours.kernel}, {onSim, ours.sim}} {
+			here := medians(playDocker(b, world, backend.open, lines))
+			b.ReportMetric(here["run"], "ms-"+backend.name+"-run")
+			b.ReportMetric(here["create"], "ms-"+backend.name+"-create")
+			b.ReportMetric(network/here["run"], "its-network/"+backend.name+"-run")
+			b.ReportMetric(theirs["create"]/here["create"], "dockerd/"+backend.name+"-create")
+		}
+	}
+}
