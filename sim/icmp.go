@@ -105,7 +105,11 @@ func (n *Netns) icmpAllowed(to IP, typ, code uint8, out *Link) bool {
 	if typ == icmpDestUnreach && code == icmpFragNeeded || typ > 18 || n.sys.icmpRatemask&(1<<typ) == 0 || out == n.lo {
 		return true
 	}
-	return n.peer(to).take(n.w.now, limit, 6*limit)
+	p := n.peer(to)
+	if n.w.now/int64(jiffy) == p.last/int64(jiffy) { // what it holds is not cut within a jiffy
+		return p.take(n.w.now, limit, p.tokens+6*limit)
+	}
+	return p.take(n.w.now, limit, 6*limit)
 }
 
 // errorAllowed asks the same bucket for the errors of the routing decision,
