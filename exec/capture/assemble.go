@@ -433,16 +433,10 @@ func (b *builder) ending() *pass {
 			return p
 		}
 	}
-	for _, own := range b.told {
-		if !own.taken {
-			continue
+	for _, p := range b.told {
+		if p.taken {
+			return p
 		}
-		for _, p := range slices.Backward(b.told) {
-			if len(p.rx) > 0 && len(p.hooks) > 0 && len(p.tx) == 0 {
-				return p
-			}
-		}
-		return own
 	}
 	return b.told[len(b.told)-1]
 }
@@ -460,9 +454,13 @@ func (p *pass) wanted(v View) bool {
 	return p.met(trace.Input, Last)
 }
 
-// lost reports whether a frame ended within a tunnel, or before it.
+// lost reports whether a pass ended between two hooks, or within a tunnel or
+// before it.
 func (p *pass) lost(v View) bool {
-	return p.frame != nil && len(p.tx) == 0 && !p.onward && p.out == nil || p.unwrapped(v) != nil
+	if p.frame != nil {
+		return len(p.tx) == 0 && !p.onward && p.out == nil
+	}
+	return len(p.rx) > 0 && len(p.hooks) > 0 && len(p.tx) == 0 || p.unwrapped(v) != nil
 }
 
 // prune takes away the copies of a frame that were only seen to arrive in a node

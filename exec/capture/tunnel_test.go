@@ -302,6 +302,28 @@ func TestTunnelBroadcastEnds(t *testing.T) {
 	}
 }
 
+// Of several copies that were lost the last one tells the end.
+func TestBroadcastLost(t *testing.T) {
+	v := tunnels()
+	v["b"].Listeners = nil
+	v["c"].Sysctls = map[string]string{"net.ipv4.conf.eth0.forwarding": "0"}
+	h := header("10.0.2.1", "10.0.9.255")
+	o := around("10.0.1.1", "10.0.1.2", 7)
+	in := &Carried{42, h, 1}
+	tr := told(t, v, func(p *passage) {
+		p.saw("a", "vx0", true, h, 1, nil)
+		p.saw("a", "eth0", true, o, 2, in)
+		p.saw("a", "v1", true, h, 1, nil)
+		p.saw("b", "eth0", false, o, 2, in)
+		p.met("b", o, 2, trace.Prerouting, trace.Input)
+		p.saw("c", "eth0", false, h, 1, nil)
+		p.met("c", h, 1, trace.Prerouting)
+	})
+	if tr.Disposition != trace.ForwardingOff || tr.Node != "c" {
+		t.Errorf("%s at %s: %s", tr.Disposition, tr.Node, seenIn(tr))
+	}
+}
+
 // A frame for a macvlan is seen by its parent first, at the same moment.
 func TestMacvlan(t *testing.T) {
 	h := header("10.0.0.1", "10.0.0.3")
