@@ -19,7 +19,7 @@ export type LessonCard = { id: string; title: Text; steps?: number; summary?: Te
 
 export type Snapshot = { version: number; nodes: Node[] };
 export type Node = {
-  name: string; kind: 'machine' | 'container' | 'switch'; machine?: string; mounted: boolean; netns?: number;
+  name: string; kind: 'machine' | 'container' | 'switch'; machine?: string; mounted: boolean; keeper?: number; netns?: number;
   links: Link[] | null; routes: Route[] | null; policies?: Policy[]; neighs?: Neigh[]; fdb?: FDB[];
   sysctls?: { [key: string]: string }; tables?: Table[]; conns?: Conn[]; listeners?: Listener[];
   iptablesVariant?: string;

@@ -18,7 +18,7 @@
  * @typedef {{ x: number, y: number }} Point
  * @typedef {{ x: number, y: number, w: number, h: number }} Box
  * @typedef {{ t: 'address' | 'listen' | 'default' | 'lo', text: string, dev?: string }} CardLine
- * @typedef {Box & { key: string, name: string, kind: string, side: 'left' | 'main' | 'right', unnamed: boolean, netns?: number, lines: CardLine[], sysctls: string[] }} Room
+ * @typedef {Box & { key: string, name: string, kind: string, side: 'left' | 'main' | 'right', unnamed: boolean, keeper?: number, netns?: number, lines: CardLine[], sysctls: string[] }} Room
  * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'tiny' | 'none' }} Gate
  * @typedef {Box & { gates: Gate[] }} Lane
  * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[] }} Bar
@@ -136,7 +136,7 @@ export function layout(snapshot, size, held = new Map()) {
     const lines = cardLines(n);
     const ch = cardHeight(lines);
     scene.rooms.push({
-      key: nodeKey(n), name: n.name, kind: n.kind, side: 'left', unnamed: !n.name || !n.mounted, netns: n.netns,
+      key: nodeKey(n), name: n.name, kind: n.kind, side: 'left', unnamed: !n.name || !n.mounted, keeper: n.mounted ? 0 : n.keeper ?? 0, netns: n.netns,
       x: left, y: slotY[slot % slotY.length] - 46, w: cardW, h: ch, lines, sysctls: [],
     });
   }

@@ -109,9 +109,9 @@ function RoomView({ room, lit, ghost }) {
   const { s, t } = usePage();
   const first = room.lines.find((l) => l.t === 'address');
   const colour = s.colours.get(first?.text.split('/')[0] ?? '') ?? 'none';
-  const cls = `room ${room.side} ${room.unnamed ? 'unnamed' : ''} ${lit ? 'lit' : ''} ${ghost ? 'leaving' : ''} c-${colour}`;
+  const cls = `room ${room.side} ${room.unnamed ? 'unnamed' : ''} ${room.keeper ? 'kept' : ''} ${lit ? 'lit' : ''} ${ghost ? 'leaving' : ''} c-${colour}`;
   const key = `role.${room.name}`;
-  const role = room.side === 'main' ? t('role.main') : room.unnamed && room.name ? t('role.unmounted') : t(key) !== key ? t(key) : t(`role.${room.kind}`);
+  const role = room.side === 'main' ? t('role.main') : room.unnamed && room.name ? (room.keeper ? t('role.kept', { pid: room.keeper }) : t('role.unmounted')) : t(key) !== key ? t(key) : t(`role.${room.kind}`);
   if (room.side === 'main') {
     return html`<g class=${cls}>
       <rect x=${room.x} y=${room.y} width=${room.w} height=${room.h} rx="18" />
