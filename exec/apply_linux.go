@@ -143,7 +143,7 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 	case op.RuleCheck, op.ChainFlush, op.ChainZero:
 		// go-iptables has no call that does just this, and says what iptables says.
 		defer n.rulesChanged()
-		return in.run(ctx, n, o.(interface{ Argv() []string }).Argv(), "")
+		return in.probe(ctx, n, o.(interface{ Argv() []string }).Argv())
 	case op.Ping:
 		if o.Wait == 0 {
 			o.Wait = time.Second

@@ -10,7 +10,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"os/signal"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,9 +64,9 @@ func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string)
 	return in.finish(ctx, n, cmd, stdin)
 }
 
-// probe runs ping or curl with arguments of our own making. It needs the node's
-// network and nothing of its machine, so it starts without what run does before
-// a tool, which costs more than the tool.
+// probe runs ping, curl or iptables with arguments of our own making. They need
+// the node's network and nothing of its machine, so they start without what run
+// does before a tool, which costs more than the tool.
 func (in *inside) probe(ctx context.Context, n *node, argv []string) (op.Result, error) {
 	path, err := osexec.LookPath(argv[0])
 	if err != nil {
@@ -197,35 +197,44 @@ func (in *inside) reap() {
 	signal.Notify(sig, unix.SIGCHLD)
 	for range sig {
 		children.Lock() // no child is between its start and its entry in started
-		stat, err := filepath.Glob("/proc/[0-9]*/stat")
-		if err == nil {
-			for _, f := range stat {
-				in.reapIfOrphan(f)
-			}
+		for _, pid := range strangers(in) {
+			reapIfOrphan(pid)
 		}
 		children.Unlock()
 	}
 }
 
-func (in *inside) reapIfOrphan(statFile string) {
-	b, err := os.ReadFile(statFile)
+// strangers are the sandbox's processes that nobody here waits for.
+func strangers(in *inside) (pids []int) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1) // those that were read
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid != 1 && !in.started[pid] {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func reapIfOrphan(pid int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return
 	}
 	// 17 (name) Z 1 …; the name may hold anything (proc_pid_stat(5)).
 	i := bytes.LastIndexByte(b, ')')
-	var pid, ppid int
+	if i < 0 {
+		return
+	}
+	var ppid int
 	var st byte
-	if _, err := fmt.Sscanf(string(b), "%d", &pid); err != nil || i < 0 {
-		return
-	}
-	if _, err := fmt.Sscanf(string(b[i+2:]), "%c %d", &st, &ppid); err != nil || st != 'Z' || ppid != 1 {
-		return
-	}
-	in.mu.Lock()
-	ours := in.started[pid]
-	in.mu.Unlock()
-	if !ours {
+	if _, err := fmt.Sscanf(string(b[i+2:]), "%c %d", &st, &ppid); err == nil && st == 'Z' && ppid == 1 {
 		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	}
 }
