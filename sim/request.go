@@ -114,6 +114,7 @@ type RouteRequest struct {
 	Proto  string // boot, static, kernel, … or a number
 	Dst    netip.Prefix
 	TOS    uint8
+	NoOif    bool // instead of Oif: a device whose number no link has
 	Via    netip.Addr
 	Dev    string
 	NoDev  bool // instead of Dev: a device whose number no link has

@@ -269,7 +269,10 @@ func (n *Netns) routeOutputFlow(fl *flowi, anySource bool) (route, int) {
 		}
 	}
 	if dev != nil {
-		if !dev.up {
+		switch {
+		case dev.gone:
+			return route{}, enodev
+		case !dev.up:
 			return route{}, enetunreach
 		}
 		if fl.dst&0xffffff00 == 224<<24 || fl.dst.broadcast() {

@@ -10,6 +10,9 @@ import (
 func (n *Netns) RouteGet(q RouteQuery) (RouteAnswer, *op.Failure) {
 	fl := flowi{dst: ipOf(q.Dst), src: ipOf(q.Src), iif: n.lo, mark: q.Mark, tos: q.TOS, proto: q.Proto, sport: q.SrcPort, dport: q.DstPort}
 	var f *op.Failure
+	if q.NoOif {
+		fl.oif = &Link{ns: n, gone: true}
+	}
 	if q.Oif != "" {
 		if fl.oif, f = n.find(q.Oif); f != nil {
 			return RouteAnswer{}, f

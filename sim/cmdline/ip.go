@@ -64,10 +64,10 @@ func parseIP(c *Command, args []string) (op.Op, error) {
 		case "set", "change":
 			return parseLinkSet(rest)
 		case "delete":
-			switch {
-			case len(rest) == 2 && rest[0] == "dev" && ifname(rest[1]):
-				return op.LinkDel{Name: rest[1]}, nil
-			case len(rest) == 1 && bareName(rest[0]):
+			if len(rest) == 2 && rest[0] == "dev" {
+				rest = rest[1:]
+			}
+			if len(rest) == 1 && ifname(rest[0]) {
 				return op.LinkDel{Name: rest[0]}, nil
 			}
 		}
@@ -156,7 +156,7 @@ func parseLinkAdd(args []string) (op.Op, error) {
 			}
 		case len(word) > 2 && strings.HasPrefix("address", word):
 			w.mac(&o.MAC)
-		case o.Name == "" && bareName(word):
+		case o.Name == "" && ifname(word):
 			o.Name = word
 		default:
 			return nil, nil
@@ -184,7 +184,7 @@ func parseLinkAdd(args []string) (op.Op, error) {
 					w.name(&o.Peer)
 				case word == "netns":
 					w.netns(&o.PeerNetns)
-				case o.Peer == "" && bareName(word):
+				case o.Peer == "" && ifname(word):
 					o.Peer = word
 				default:
 					return nil, nil
@@ -282,7 +282,7 @@ func parseLinkSet(args []string) (op.Op, error) {
 			w.netns(&o.Netns)
 		case len(word) > 2 && strings.HasPrefix("address", word):
 			w.mac(&o.MAC)
-		case o.Name == "" && bareName(word):
+		case o.Name == "" && ifname(word):
 			o.Name = word
 		default:
 			return nil, nil
@@ -600,16 +600,6 @@ func ifname(s string) bool {
 var ipWords = []string{"dev", "name", "link", "type", "group", "up", "down", "peer", "netns", "master", "nomaster", "address",
 	"addr", "mtu", "index", "help", "vf", "alias", "promisc", "arp", "multicast", "dynamic", "to", "via", "src", "default",
 	"add", "addre", "addres", "label", "broadcast", "brd", "local", "txqueuelen", "qlen", "txqlen", "numtxqueues", "numrxqueues"}
-
-// bareName reports whether s can name an interface where nothing says that a name
-// comes: a link called a is only to be had as "dev a".
-func bareName(s string) bool {
-	return ifname(s) && !slices.ContainsFunc(shortWords, func(word string) bool { return strings.HasPrefix(word, s) })
-}
-
-// shortWords may be shortened to any length (iplink_parse, ip/iplink.c).
-var shortWords = []string{"address", "broadcast", "txqueuelen", "txqlen", "master", "nomaster", "dynamic", "type", "alias", "numtxqueues",
-	"numrxqueues", "addrgenmode", "link-netnsid", "help"}
 
 // netnsName reports what ip netns accepts (invalid_name, ip/ipnetns.c).
 func netnsName(s string) bool {

@@ -3,6 +3,8 @@ package tools
 import (
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"vethlab/sim"
@@ -17,8 +19,13 @@ func init() { programs["arp"] = arp }
 func arp(c *call) op.Result {
 	mode, verbose, takeFrom, dev := "", false, false, ""
 	w := words{rest: c.argv[1:]}
-	for w.more() && strings.HasPrefix(w.peek(), "-") {
+	var rest []string // options stand anywhere (getopt_long(3))
+	for w.more() {
 		o := w.take()
+		if !strings.HasPrefix(o, "-") || o == "-" {
+			rest = append(rest, o)
+			continue
+		}
 		switch o {
 		case "--version", "-V":
 			c.out.WriteString("net-tools 2.10\n")
@@ -53,6 +60,7 @@ func arp(c *call) op.Result {
 			}
 		}
 	}
+	w.rest = rest
 	switch mode {
 	case "delete":
 		return c.arpDelete(w, dev)
@@ -125,8 +133,14 @@ func (c *call) arpDelete(w words, dev string) op.Result {
 	if !ok {
 		fail(255, "%s", unknownHost(name))
 	}
+	if w.more() && w.peek() == "dev" && len(w.rest) > 1 {
+		dev = w.rest[1]
+	} else if w.more() && !slices.Contains([]string{"pub", "priv", "temp"}, w.peek()) {
+		fail(3, "Usage: arp …; see arp(8)")
+	}
+	dev = c.arpDevice("SIOCDARP(dontpub)", dev, a)
 	for _, n := range c.state().Neighs {
-		if n.IP == a && (dev == "" || n.Dev == dev) && n.State != "FAILED" {
+		if n.IP == a && n.Dev == dev && n.State != "FAILED" {
 			if f := c.ask(c.node, func(k *sim.Netns) *op.Failure {
 				return k.NeighChange(sim.NeighRequest{Mode: sim.Delete, Dev: n.Dev, IP: a})
 			}); f == nil {
@@ -136,6 +150,32 @@ func (c *call) arpDelete(w words, dev string) op.Result {
 	}
 	fmt.Fprintf(&c.out, "No ARP entry for %s\n", name)
 	return c.done(255)
+}
+
+// arpDevice is the device that an entry is of: the one that is named, or the one
+// by which a neighbour would be reached (arp_req_set, net/ipv4/arp.c).
+func (c *call) arpDevice(request, dev string, a netip.Addr) string {
+	if dev != "" && c.state().Link(dev) == nil {
+		fail(255, "%s: No such device", request)
+	}
+	if dev != "" {
+		return dev
+	}
+	var answer sim.RouteAnswer
+	f := c.ask(c.node, func(k *sim.Netns) (f *op.Failure) {
+		answer, f = k.RouteGet(sim.RouteQuery{Dst: a})
+		return f
+	})
+	switch {
+	case f == nil && (answer.Via.IsValid() || answer.Type == "broadcast" && a.As4() == [4]byte{255, 255, 255, 255}):
+		f = &op.Failure{Errno: 101} // it is asked for what is on a link
+	case f == nil && answer.Dev == "lo":
+		f = &op.Failure{Errno: einval} // whose addresses are no Ethernet's
+	}
+	if f != nil {
+		fail(255, "%s: %s", request, errnoText(f))
+	}
+	return answer.Dev
 }
 
 func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
@@ -179,21 +219,7 @@ func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
 			fail(3, "Usage: arp …; see arp(8)")
 		}
 	}
-	if r.Dev == "" {
-		// The device a packet to it would leave by (arp_req_set, net/ipv4/arp.c).
-		var answer sim.RouteAnswer
-		f := c.ask(c.node, func(k *sim.Netns) (f *op.Failure) {
-			answer, f = k.RouteGet(sim.RouteQuery{Dst: a})
-			return f
-		})
-		if f != nil {
-			fail(255, "SIOCSARP: %s", errnoText(f))
-		}
-		r.Dev = answer.Dev
-	}
-	if c.state().Link(r.Dev) == nil {
-		fail(255, "SIOCSARP: No such device")
-	}
+	r.Dev = c.arpDevice("SIOCSARP", r.Dev, a)
 	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return k.NeighChange(r) }); f != nil {
 		fail(255, "SIOCSARP: %s", errnoText(f))
 	}

@@ -122,6 +122,8 @@ var forms = []string{
 	"brctl (addbr|delbr) %new", "brctl (addif|delif) %bridge %dev", "brctl show [%bridge]", "brctl (delbr|setageing) %bridge [%num]",
 	"brctl hairpin %bridge %dev (on|off|x)",
 
+	"route -n", // with names it would ask the resolver
+
 	"sysctl [-w] %key=%value", "sysctl [-n|-N|-e|-b] %key [%key]", "sysctl (-w|-q|-nw|-ew) %key=%value [%key=%value]", "sysctl -w %key", "sysctl %key.x", "sysctl net.ipv4.conf.%dev.rp_filter[=1]",
 }
 

@@ -25,10 +25,14 @@ import (
 //
 //	go test ./sim/tools -run Forms -forms.n 50000 -forms.seed 7
 var (
-	formsN       = flag.Int("forms.n", 0, "how many command lines each test of argument forms tries")
+	formsN       = flag.Int("forms.n", 2500, "how many command lines each test of argument forms tries")
 	formsSeed    = flag.Uint64("forms.seed", 0, "the seed of the first batch of forms; 0 takes one from the clock")
 	formsWorkers = flag.Int("forms.workers", 4, "how many batches of forms are tried at once, each on machines of its own")
 	formsMost    = flag.Int("forms.most", 5, "after how many differences a test of argument forms stops")
+	// The words that could be typed have a long tail: of ip's, one in some five
+	// thousand was answered otherwise when this was written, of iptables' one in
+	// thirty thousand. Every difference is shown; the goal is none.
+	formsAllow = flag.Int("forms.allow", 2, "how many differences a test of argument forms lets pass")
 )
 
 // A formsBatch are forms that meet what their predecessors left, tried on a
@@ -41,9 +45,6 @@ type formsBatch struct {
 // inBatches tries forms, batch after batch, until there were enough.
 func inBatches(t *testing.T, try func(seed uint64) (formsBatch, error)) {
 	t.Helper()
-	if *formsN == 0 {
-		t.Skip("the model still differs in some forms; see which with -forms.n 2500")
-	}
 	first := *formsSeed
 	if first == 0 {
 		first = uint64(time.Now().UnixNano() % 1_000_000_000)
@@ -73,13 +74,16 @@ func inBatches(t *testing.T, try func(seed uint64) (formsBatch, error)) {
 					t.Errorf("-forms.seed %d: %v", seed, err)
 				} else if b.difference != "" {
 					diff++
-					t.Errorf("-forms.seed %d\n%s", seed, b.difference)
+					t.Logf("differs: -forms.seed %d\n%s", seed, b.difference)
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
+	if diff > *formsAllow {
+		t.Errorf("%d forms are answered otherwise than by the machine: more than %d", diff, *formsAllow)
+	}
 	t.Logf("-forms.seed %d: %d forms, %d of them refused; %d more are not simulated", first, sum.tried, sum.refused, sum.unknown)
 	if sum.unknown > sum.tried/10 {
 		t.Errorf("%d of %d forms are not simulated: more than a tenth", sum.unknown, sum.tried+sum.unknown)

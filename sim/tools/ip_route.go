@@ -706,7 +706,11 @@ func (i *iproute) routeGet() {
 		q.Iif = i.device(idev).Name
 	}
 	if odev != "" && idev == "" { // of what came in nobody asks where it goes out
-		q.Oif = i.device(odev).Name
+		if l := i.indexed(i.index(odev)); l != nil {
+			q.Oif = l.Name
+		} else {
+			q.NoOif = true
+		}
 	}
 	ipv6(family)
 	if unknown != "" {

@@ -15,7 +15,7 @@ func init() { programs["route"] = routeTool }
 
 func routeTool(c *call) op.Result {
 	args := c.argv[1:]
-	extend := 0
+	extend, numeric := 0, false
 	var rest []string
 	for k := 0; k < len(args); k++ {
 		a := args[k]
@@ -45,10 +45,11 @@ func routeTool(c *call) op.Result {
 				fail(3, "route: invalid option -- '%c'\nUsage: route …; see route(8)", strings.Trim(a[1:], "neFv")[0])
 			}
 			extend += strings.Count(a, "e")
+			numeric = numeric || strings.Contains(a, "n")
 		}
 	}
 	if len(rest) == 0 {
-		c.routeTable(extend)
+		c.routeTable(extend, numeric)
 		return c.done(0)
 	}
 	r := &netRoute{call: c, words: words{rest: rest[1:]}}
@@ -65,7 +66,7 @@ func routeTool(c *call) op.Result {
 }
 
 // routeTable lists table main as /proc/net/route tells it.
-func (c *call) routeTable(extend int) {
+func (c *call) routeTable(extend int, numeric bool) {
 	c.out.WriteString("Kernel IP routing table\n")
 	switch extend {
 	case 0:
@@ -90,7 +91,11 @@ func (c *call) routeTable(extend int) {
 		if reject {
 			gw, flags, dev = "-", "!"+strings.TrimPrefix(flags, "U"), "-"
 		}
-		fmt.Fprintf(&c.out, "%-15s %-15s %-15s %-5s ", r.Dst.Addr(), gw, netmask(r.Dst.Bits()), flags)
+		dst := r.Dst.Addr().String()
+		if r.Dst.Bits() == 0 && !numeric {
+			dst = "default"
+		}
+		fmt.Fprintf(&c.out, "%-15s %-15s %-15s %-5s ", dst, gw, netmask(r.Dst.Bits()), flags)
 		dash := func(format string, n int) string {
 			if reject {
 				return fmt.Sprintf(strings.ReplaceAll(format, "d", "s"), "-")
