@@ -80,8 +80,8 @@ type gen struct {
 	undo  []string // lines that take something away again
 	nets  int
 	last  string // the probe before
-	// uncounted says that no rule may count the packets it meets (limit,
-	// statistic): how far it is no listing tells, and no snapshot.
+	// uncounted says that a snapshot comes. No rule may count the packets it meets
+	// (limit, statistic): how far it is no listing tells, and no snapshot.
 	uncounted bool
 	chain     int
 	macs      []string
