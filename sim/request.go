@@ -24,20 +24,7 @@ import (
 
 // Request makes requests of a node's kernel, as Apply does an operation.
 func (w *World) Request(ctx context.Context, node string, fn func(*Netns) *op.Failure) (op.Result, error) {
-	if err := ctx.Err(); err != nil {
-		return op.Result{}, err
-	}
-	n := w.Named(node)
-	if n == nil {
-		return refused(&op.Failure{What: op.NoNetns, Name: node, Errno: enoent}), nil
-	}
-	w.rec.begin()
-	w.ctx = ctx
-	res := refused(fn(n))
-	w.settle()
-	w.ctx = nil
-	res.Traces = w.rec.traces()
-	return res, ctx.Err()
+	return w.Do(ctx, node, func(n *Netns) op.Result { return refused(fn(n)) })
 }
 
 // HasTable reports whether the node has a routing table: one is made with its
@@ -114,7 +101,6 @@ type RouteRequest struct {
 	Proto  string // boot, static, kernel, … or a number
 	Dst    netip.Prefix
 	TOS    uint8
-	NoOif    bool // instead of Oif: a device whose number no link has
 	Via    netip.Addr
 	Dev    string
 	NoDev  bool // instead of Dev: a device whose number no link has
@@ -128,6 +114,7 @@ type RouteRequest struct {
 type RouteQuery struct {
 	Dst, Src netip.Addr // Src zero: not yet chosen
 	Iif, Oif string
+	NoOif    bool // instead of Oif: a device whose number no link has
 	Mark     uint32
 	TOS      uint8
 	Proto    uint8 // ipproto

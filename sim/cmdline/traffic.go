@@ -142,7 +142,7 @@ func parseCurl(_ *Command, args []string) (op.Op, error) {
 	}
 	o := op.HTTPGet{URL: operands[0]}
 	scheme, rest, has := strings.Cut(o.URL, "://")
-	if has && scheme != "http" || has && rest == "" || o.URL == "" || strings.ContainsAny(o.URL, "[]{} \t\n\"'") {
+	if has && scheme != "http" || has && rest == "" || o.URL == "" || o.URL[0] == '-' || strings.ContainsAny(o.URL, "[]{} \t\n\"'") {
 		return nil, nil
 	}
 	for _, f := range opts {
