@@ -1,0 +1,54 @@
+package docker
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// The lowest free address is given out, never the first or the last of the pool;
+// a range counts by its host part.
+func TestRequest(t *testing.T) {
+	p := Pool{Subnet: netip.MustParsePrefix("10.2.0.0/29")}
+	for _, want := range []string{"10.2.0.1", "10.2.0.2", "10.2.0.3"} {
+		if a, err := p.request(netip.Addr{}); err != nil || a.String() != want {
+			t.Fatalf("%v, %v, want %s", a, err, want)
+		}
+	}
+	n := Network{Name: "net1", ID: "x", Pools: []Pool{p}}
+	n.free(netip.MustParseAddr("10.2.0.2"))
+	if a, err := n.allocate(netip.Addr{}); err != nil || a.String() != "10.2.0.2" {
+		t.Errorf("%v, %v: not the lowest", a, err)
+	}
+	for want, words := range map[string]string{
+		"10.2.0.1": "Address already in use", "10.2.0.0": "Address already in use", "10.2.0.7": "Address already in use",
+		"10.3.0.1": "Invalid address 10.3.0.1: It does not belong to any of this network's subnets",
+	} {
+		if _, err := n.allocate(netip.MustParseAddr(want)); err == nil || err.Error() != words {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	for range 3 {
+		if _, err := n.allocate(netip.Addr{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, err := n.allocate(netip.Addr{}); err == nil {
+		t.Errorf("%v out of a full pool", a)
+	}
+	p = Pool{Subnet: netip.MustParsePrefix("10.2.0.0/16"), Range: netip.MustParsePrefix("172.17.1.0/30")}
+	if a, err := p.request(netip.Addr{}); err != nil || a.String() != "10.2.1.0" {
+		t.Errorf("%v, %v: a range of another network", a, err)
+	}
+}
+
+func TestPredefined(t *testing.T) {
+	pools, err := predefined(defaultPools)
+	if err != nil || len(pools) != 31 || pools[0].String() != "172.17.0.0/16" || pools[14].String() != "172.31.0.0/16" || pools[30].String() != "192.168.240.0/20" {
+		t.Errorf("%v, %v", pools, err)
+	}
+	for _, bad := range []PoolBase{{"nonsense", 24}, {"10.0.0.0/16", 8}, {"10.0.0.0/16", 0}, {"10.0.0.0/8", 32}, {"fd00::/64", 80}} {
+		if pools, err := predefined([]PoolBase{bad}); err == nil {
+			t.Errorf("%v: %d pools", bad, len(pools))
+		}
+	}
+}
