@@ -269,6 +269,9 @@ func (g *Pinger) open() bool {
 		o.Dst = source
 	}
 	g.multicast = o.Broadcast || o.Dst.multicast()
+	if g.multicast && o.PMTU == PMTUWant { // what is for many is not to be split
+		o.PMTU, g.s.PMTU = PMTUDo, PMTUDo
+	}
 	fmt.Fprintf(&g.Out, "PING %s (%s) ", o.Host, o.Dst)
 	if o.From != "" {
 		fmt.Fprintf(&g.Out, "from %s %s: ", source, device)

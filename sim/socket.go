@@ -355,7 +355,11 @@ func (n *Netns) startSink(l state.Listener, ip IP) {
 	}
 	s := p.TCP()
 	s.Bind(ip, l.Port)
-	s.Listen(128)
+	if name == "nc" {
+		s.Listen(1)
+	} else {
+		s.Listen(128)
+	}
 	s.Wake = func() {
 		for c := s.Accept(); c != nil; c = s.Accept() {
 			c.Wake = func() { c.Read() }

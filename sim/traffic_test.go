@@ -135,3 +135,41 @@ func TestNonlocalBind(t *testing.T) {
 		t.Errorf("status %d, %q, %d journeys", res.Status, res.Stderr, len(res.Traces))
 	}
 }
+
+// Of the errors of the routing decision a sender gets five at once, and then one
+// a second; icmp_ratelimit 0 does not change that (ip_error, inet_peer_xrlim_allow).
+func TestRouteErrorsAreLimited(t *testing.T) {
+	l := newLab(t, "a r", `
+		a# ip link add eth0 type veth peer name eth0 netns r
+		a# ip link set eth0 up
+		r# ip link set eth0 up
+		a# ip addr add 10.0.1.1/24 dev eth0
+		r# ip addr add 10.0.1.2/24 dev eth0
+		a# ip route add default via 10.0.1.2
+		r# sysctl -qw net.ipv4.ip_forward=1
+		r# sysctl -qw net.ipv4.icmp_ratelimit=0`)
+	told := 0
+	for range 8 {
+		if res := l.run("a# ping -c1 -W0.1 198.51.100.7"); strings.Contains(res.Output, "Destination Net Unreachable") {
+			told++
+		}
+	}
+	if told < 5 || told > 7 {
+		t.Errorf("told of %d errors", told)
+	}
+}
+
+// ping does not let a message for many be split.
+func TestBroadcastPingIsNotSplit(t *testing.T) {
+	l := newLab(t, "a b", `
+		a# ip link add eth0 type veth peer name eth0 netns b
+		a# ip link set eth0 up
+		b# ip link set eth0 up
+		a# ip addr add 10.0.1.1/24 dev eth0`)
+	n := l.Node("a")
+	g := n.Ping(PingOptions{Host: "10.0.1.9", Dst: ipAt("10.0.1.9"), Count: 1, Wait: 1e8, Size: 1473, Broadcast: true}, "ping")
+	g.Process.Wait(1e10)
+	if want := "ping: local error: message too long, mtu=1500\n"; g.Err.String() != want {
+		t.Errorf("%q, not %q", g.Err.String(), want)
+	}
+}

@@ -90,6 +90,7 @@ var (
 	portText    = regexp.MustCompile(`\b(sport|dport)=([0-9]+)`)
 	idText      = regexp.MustCompile(`\bid=([0-9]+)`)
 	timeoutText = regexp.MustCompile(`(?m)^([a-z]+ +[0-9]+ )([0-9]+) `)
+	leftText    = regexp.MustCompile(`~[0-9]+ `) // what timeoutText becomes
 )
 
 func (r *Renderer) output(s string) string {
@@ -135,7 +136,8 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	rec := Record{Text: text, Status: o.Status, Stdout: r.output(o.Stdout), Stderr: r.output(o.Stderr)}
 	if strings.HasPrefix(text, "conntrack ") { // now by the names of what only names tell apart
 		lines := strings.SplitAfter(rec.Stdout, "\n")
-		slices.Sort(lines)
+		key := func(l string) string { return leftText.ReplaceAllString(l, "") }
+		slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(key(a), key(b)) })
 		rec.Stdout = strings.Join(lines, "")
 	}
 	began := map[string]bool{}

@@ -27,3 +27,16 @@ func TestRepeatedSYN(t *testing.T) {
 		}
 	}
 }
+
+// conntrack's lines are in one order whatever time their entries have left.
+func TestConntrackOrder(t *testing.T) {
+	out := func(first, second string) string {
+		return "icmp     1 " + first + " src=10.0.1.2 dst=10.0.1.1 type=8 code=0 id=5\nicmp     1 " + second + " src=10.0.1.2 dst=10.0.1.2 type=8 code=0 id=6\n"
+	}
+	text := "conntrack -L"
+	a := agree.NewRenderer().Command(text, agree.Outcome{Stdout: out("29", "29")})
+	b := agree.NewRenderer().Command(text, agree.Outcome{Stdout: out("30", "29")})
+	if ds := agree.CompareRecords(&agree.Run{Commands: []agree.Record{a}}, &agree.Run{Commands: []agree.Record{b}}); len(ds) > 0 {
+		t.Error(ds)
+	}
+}
