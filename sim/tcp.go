@@ -242,6 +242,11 @@ func (w *World) tcpConnect(s *Socket, ip IP, port uint16) int {
 
 // tcpRcv takes a segment (tcp_v4_rcv).
 func (w *World) tcpRcv(n *Netns, p *packet) {
+	if !n.local(p.dst) { // no connection, and no reset, is for everybody (tcp_v4_conn_request, tcp_v4_send_reset)
+		w.note(p, trace.Socket, nil)
+		w.end(p, ending{disposition: trace.Delivered, code: trace.CodeDelivered})
+		return
+	}
 	opens := p.tcpFlags&(tcpSYN|tcpACK|tcpRST|tcpFIN) == tcpSYN
 	s := n.socks.conns[connKey{p.dst, p.src, p.dport, p.sport}]
 	listener := n.tcpListener(p.dst, p.dport, p.iif())

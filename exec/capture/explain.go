@@ -171,6 +171,7 @@ func (b *builder) socket(n *state.Node, h trace.Header) trace.Step {
 		if n.Sysctls["net.ipv4.icmp_echo_ignore_all"] != "1" && (!toAll(n, h.Dst) || n.Sysctls["net.ipv4.icmp_echo_ignore_broadcasts"] == "0") {
 			s.Code, s.Note = trace.CodeEcho, "the kernel answers (icmp_echo)"
 		}
+	case h.Proto != "icmp" && toAll(n, h.Dst): // nobody is refused what is for everybody
 	case h.Proto == "udp" && (h.DstPort < ephemeral || b.asked) && !listens(n, h):
 		// The sender is told: ICMP port unreachable (__udp4_lib_rcv, net/ipv4/udp.c).
 		s.Code, s.Args, s.Note = trace.CodeRefused, port, fmt.Sprintf("nobody listens on udp/%d", h.DstPort)
