@@ -457,13 +457,10 @@ func (p *pass) wanted(v View) bool {
 // lost reports whether a pass ended between two hooks, or within a tunnel or
 // before it.
 func (p *pass) lost(v View) bool {
-	switch {
-	case p.unwrapped(v) != nil:
-		return true
-	case p.frame != nil:
+	if p.frame != nil {
 		return len(p.tx) == 0 && !p.onward && p.out == nil
 	}
-	return len(p.rx) > 0 && len(p.hooks) > 0 && len(p.tx) == 0
+	return len(p.rx) > 0 && len(p.hooks) > 0 && len(p.tx) == 0 || p.unwrapped(v) != nil
 }
 
 // prune takes away the copies of a frame that were only seen to arrive in a node
@@ -620,7 +617,7 @@ func (b *builder) pass(p *pass) {
 		}
 		for _, o := range p.around[i] {
 			b.frame = nil
-			b.tunnel(p.node, s.Dev, p.frame.with(s.Header), o.frame.with(o.header()))
+			b.tunnel(p.node, s.Dev, s.Header, o.frame.with(o.header()))
 			b.pass(o)
 			b.frame = p.frame
 		}
@@ -678,7 +675,7 @@ func (b *builder) pass(p *pass) {
 	if f := p.out; f != nil {
 		last := b.last()
 		b.frame = nil
-		b.tunnel(p.node, f.rx[0].Dev, last, f.frame.with(f.rx[0].Header))
+		b.tunnel(p.node, f.rx[0].Dev, last, f.rx[0].Header)
 		b.pass(f)
 	}
 }
