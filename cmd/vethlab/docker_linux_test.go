@@ -610,7 +610,7 @@ func (r *reference) run(t testing.TB, lines string, part func(name string, data 
 	t.Helper()
 	r.room <- struct{}{}
 	defer func() { <-r.room }()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cgroup := fmt.Sprintf("/vethlab-test-%d-%s", os.Getpid(), filepath.Base(t.TempDir())+filepath.Base(filepath.Dir(t.TempDir())))
 	dir := t.TempDir()
