@@ -169,6 +169,7 @@ while read -r node line; do
 	tell us <<<$((${EPOCHREALTIME/./} - begin))
 	tell stdout <"$dir/own/out"
 	tell stderr <"$dir/own/err"
+	case $line in 'docker rm '*) sleep 0.3 ;; esac # the kernel takes namespaces away later
 	case $line in *docker*) look_all ;; esac
 	tell status <<<$status
 done
