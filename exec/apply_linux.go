@@ -175,6 +175,7 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 		return result(in.fileWrite(n, o))
 	case op.Tool:
 		defer n.rulesChanged()
+		defer in.awaitKilled(o.Argv)
 		return in.run(ctx, n, o.Argv, o.Stdin)
 	}
 	return op.Result{}, fmt.Errorf("the kernel backend does not know %T", o)

@@ -162,6 +162,29 @@ func (in *inside) startAs(cmd *osexec.Cmd, pid int) error {
 	}
 }
 
+// awaitKilled waits a moment for the end of processes that kill(1) was told to
+// end, so that the next command finds their ports free.
+func (in *inside) awaitKilled(argv []string) {
+	if len(argv) == 0 || filepath.Base(argv[0]) != "kill" {
+		return
+	}
+	for _, a := range argv[1:] {
+		pid, err := strconv.Atoi(a)
+		if err != nil || pid < 0 {
+			continue
+		}
+		in.mu.Lock()
+		p := in.procs[pid]
+		in.mu.Unlock()
+		if p != nil {
+			select {
+			case <-p.done:
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	}
+}
+
 // runSpawn is the process: in its network namespace already, in mount and uts
 // namespaces of its own.
 func runSpawn() {
