@@ -112,7 +112,7 @@ func TestAgree(t *testing.T) {
 	}
 	var enough <-chan time.Time
 	if *number == 0 {
-		enough = time.After(atMost)
+		enough = time.After(atMost())
 	}
 feed:
 	for i := range n {
@@ -153,9 +153,14 @@ func compareFile(t *testing.T, name string) {
 	}
 }
 
-// atMost bounds TestAgree when nobody said how many cases it is to compare: go
-// test ends what takes ten minutes.
-const atMost = 7 * time.Minute
+// atMost bounds TestAgree when nobody said how many cases it is to compare: the
+// whole of the tests is to take less than a quarter of an hour.
+func atMost() time.Duration {
+	if os.Getuid() != 0 {
+		return 30 * time.Second
+	}
+	return 150 * time.Second
+}
 
 // sweep is a run over many cases.
 type sweep struct {
