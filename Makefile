@@ -46,6 +46,8 @@ NEEDS_DOCKER := \
 STEP := @.ci/step
 # -v, so that a skipped test shows its reason; .ci/step keeps the rest quiet.
 TEST := go test -v -count=1
+# Most tests of labs wait most of the time.
+WAITS := -parallel 4
 # Tests that drive a browser, and only those, begin with TestBrowser.
 BROWSER := ^TestBrowser
 # The test beside a real Docker daemon, which is a step of its own.
@@ -93,9 +95,9 @@ BESIDE = $$(go list ./... | grep -v /sim/agree)
 .PHONY: go-root
 go-root:
 ifeq ($(shell id -u),0)
-	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)|$(DOCKER)' $(BESIDE)
+	$(STEP) "go test, root" $(TEST) $(WAITS) -skip '$(BROWSER)|$(DOCKER)' $(BESIDE)
 else
-	$(STEP) "go test, root" $(TEST) -skip '$(BROWSER)|$(DOCKER)' -exec 'sudo -E env PATH=$(PATH)' $(BESIDE)
+	$(STEP) "go test, root" $(TEST) $(WAITS) -skip '$(BROWSER)|$(DOCKER)' -exec 'sudo -E env PATH=$(PATH)' $(BESIDE)
 endif
 
 .PHONY: go-docker
@@ -108,7 +110,7 @@ endif
 
 .PHONY: go-user
 go-user:
-	$(STEP) "go test, unprivileged" $(TEST) -skip '$(BROWSER)' -exec $(CURDIR)/.ci/as-nobody ./cmd/... ./exec/...
+	$(STEP) "go test, unprivileged" $(TEST) $(WAITS) -skip '$(BROWSER)|$(DOCKER)' -exec $(CURDIR)/.ci/as-nobody ./cmd/... ./exec/...
 
 # Random labs by the hundred, with the machine to themselves: others' pings
 # would not be answered in time beside them.
@@ -125,7 +127,7 @@ endif
 # for the race detector in the programs that run inside it.
 .PHONY: go-race
 go-race:
-	$(STEP) "go test, race detector" env CGO_ENABLED=1 $(TEST) -race -exec $(CURDIR)/.ci/as-nobody ./web/... ./lessons/... ./sim/tools ./exec ./exec/capture
+	$(STEP) "go test, race detector" env CGO_ENABLED=1 $(TEST) -race -skip '^TestForms' -exec $(CURDIR)/.ci/as-nobody ./web/... ./lessons/... ./sim/tools ./exec ./exec/capture
 
 .PHONY: browser
 browser: $(NODE)

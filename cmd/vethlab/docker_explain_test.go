@@ -13,6 +13,7 @@ import (
 
 // What docker … --explain lists, typed by hand, leaves the same as the command.
 func TestDockerExplained(t *testing.T) {
+	t.Parallel()
 	const daemon, web = "dockerd &\n", "docker run -d --name web -p 8088:80 nginx\n"
 	const net = daemon + "docker network create --subnet 10.5.0.0/24 net1\n"
 	for _, c := range []struct{ name, before, command string }{
@@ -35,6 +36,7 @@ func TestDockerExplained(t *testing.T) {
 	} {
 		for _, on := range []string{onSim, onKernel} {
 			t.Run(c.name+"/"+on, func(t *testing.T) {
+				t.Parallel()
 				done := played(t, on, c.before+c.command)
 				lab, sh := explainLab(t, on)
 				must(t, sh, c.before)

@@ -99,6 +99,7 @@ func readFact(t *testing.T, file string) (f fact) {
 }
 
 func TestFacts(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("../../sim/testdata/facts/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no facts: %v", err)
@@ -113,7 +114,10 @@ func TestFacts(t *testing.T) {
 	for _, file := range files {
 		f := readFact(t, file)
 		for _, b := range backends {
-			t.Run(strings.TrimSuffix(filepath.Base(file), ".txt")+"/"+b.name, func(t *testing.T) { f.play(t, b.open) })
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txt")+"/"+b.name, func(t *testing.T) {
+				t.Parallel()
+				f.play(t, b.open)
+			})
 		}
 	}
 }
