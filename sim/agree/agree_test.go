@@ -67,7 +67,7 @@ func fresh(ds []agree.Difference) []agree.Difference {
 // differMost is how many cases in a hundred may differ before TestAgree fails.
 // The goal is 0; the number only ever goes down. What still differs is printed,
 // shrunk, and kept by make agree.
-const differMost = 10
+const differMost = 7
 
 // How many fresh cases a run of the tests compares: as root, and as anybody
 // else, for whom it is the second time.
