@@ -154,12 +154,12 @@ func compareFile(t *testing.T, name string) {
 }
 
 // atMost bounds TestAgree when nobody said how many cases it is to compare: the
-// whole of the tests is to take less than a quarter of an hour.
+// whole of the tests is to take some twelve minutes.
 func atMost() time.Duration {
 	if os.Getuid() != 0 {
-		return 30 * time.Second
+		return 15 * time.Second
 	}
-	return 150 * time.Second
+	return 90 * time.Second
 }
 
 // sweep is a run over many cases.
