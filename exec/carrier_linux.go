@@ -37,7 +37,12 @@ func (in *inside) syncCarriers() {
 			}
 			for _, l := range links {
 				a := l.Attrs()
-				if a.RawFlags&unix.IFF_UP == 0 || a.OperState == netlink.OperUnknown || (a.RawFlags&unix.IFF_LOWER_UP != 0) == (a.OperState == netlink.OperUp) {
+				if a.RawFlags&unix.IFF_UP == 0 || (a.RawFlags&unix.IFF_LOWER_UP != 0) == (a.OperState == netlink.OperUp) {
+					continue
+				}
+				// A device that has no such state stays unknown; a pair's end is so only
+				// until the first look, and lets nothing out until then (noop_qdisc).
+				if a.OperState == netlink.OperUnknown && l.Type() != "veth" {
 					continue
 				}
 				n.handle.LinkByIndex(a.Index)
