@@ -135,7 +135,7 @@ export default {
   'role.internet': 'server',
   'role.client': 'another machine',
   'role.unmounted': 'name deleted',
-  'role.kept': 'kept by process {pid}',
+  'role.kept': 'process {pid}',
   'card.empty': 'nothing in it yet',
   'card.listen': 'listens {ports}',
   'card.default': 'default via {via}',

@@ -135,7 +135,7 @@ export default {
   'role.internet': '服务器',
   'role.client': '另一台机器',
   'role.unmounted': '名字已删除',
-  'role.kept': '由进程 {pid} 维持',
+  'role.kept': '进程 {pid}',
   'card.empty': '里面还什么都没有',
   'card.listen': '监听 {ports}',
   'card.default': '默认路由 via {via}',

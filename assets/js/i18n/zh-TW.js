@@ -135,7 +135,7 @@ export default {
   'role.internet': '伺服器',
   'role.client': '另一台機器',
   'role.unmounted': '名稱已刪除',
-  'role.kept': '由行程 {pid} 維持',
+  'role.kept': '行程 {pid}',
   'card.empty': '裡面還什麼都沒有',
   'card.listen': '監聽 {ports}',
   'card.default': '預設路由 via {via}',
