@@ -17,7 +17,7 @@ export default {
   'missing': 'There is no lesson “{id}”.',
   'missing.do': 'Choose one of these:',
   'start.title': 'What would you like to see?',
-  'start.lead': 'Each lesson runs on a real Linux kernel, in a lab that is yours alone. Nothing on this machine is changed.',
+  'start.lead': 'Each lesson runs in a lab that is yours alone: on a real Linux kernel, and where a machine has none to offer, on a model that says so. Nothing on this machine is changed.',
   'start.none': 'No lessons were found.',
   'conn.connecting': 'connecting…',
   'conn.lost': 'connection lost · again in {n} s',

@@ -17,7 +17,7 @@ export default {
   'missing': '没有名为“{id}”的课程。',
   'missing.do': '请从下面选择一课：',
   'start.title': '想看看什么？',
-  'start.lead': '每一课都在真实的 Linux 内核上运行，实验环境只属于你，不会改动这台机器。',
+  'start.lead': '每一课都在你独享的实验环境里运行：用的是真实的 Linux 内核；机器不能提供时改用模型，并会注明。这台机器不会有任何改动。',
   'start.none': '没有找到课程。',
   'conn.connecting': '正在连接……',
   'conn.lost': '连接已断开 · {n} 秒后重试',

@@ -17,7 +17,7 @@ export default {
   'missing': '沒有名為「{id}」的課程。',
   'missing.do': '請從下面選擇一課：',
   'start.title': '想看看什麼？',
-  'start.lead': '每一課都在真實的 Linux 核心上執行，實驗環境只屬於你，不會更動這台機器。',
+  'start.lead': '每一課都在你獨享的實驗環境裡執行：用的是真實的 Linux 核心；機器無法提供時改用模型，並會註明。這台機器不會有任何改動。',
   'start.none': '找不到課程。',
   'conn.connecting': '連線中……',
   'conn.lost': '連線中斷 · {n} 秒後重試',
