@@ -102,8 +102,8 @@ func (w *World) vxlanXmit(dev *Link, p *packet) {
 // one: its Ethernet header, and the headers of VXLAN, UDP and IP.
 const vxlanOverhead = 14 + 8 + 8 + 20
 
-// tunnelRecursionLimit is like xmitRecursionLimit, for tunnels
-// (IP_TUNNEL_RECURSION_LIMIT, iptunnel_xmit).
+// tunnelRecursionLimit is like xmitRecursionLimit, for tunnels, which count as
+// devices that are sending, too (IP_TUNNEL_RECURSION_LIMIT, iptunnel_xmit).
 const tunnelRecursionLimit = 5
 
 // vxlanXmitOne wraps a frame into a packet for one tunnel end (vxlan_xmit_one).
@@ -159,7 +159,9 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	s.after = p.journey.within(&p.header, &outer)
 	o.trail, o.carried = p.trail, p.carry()
 	o.route, o.routed = r, true
+	w.xmits++
 	w.ipLocalOut(n, o)
+	w.xmits--
 }
 
 // vxlanBypass hands a frame for a tunnel end of the same namespace to that end's

@@ -155,9 +155,8 @@ func (a *Assembler) Flush(now time.Time, all bool) (left int, next time.Duration
 			next = min(next, Patience-since)
 			continue
 		}
-		delete(a.open, e.key)
-		for _, o := range e.around {
-			delete(a.open, o.key)
+		for _, j := range e.all() {
+			delete(a.open, j.key)
 		}
 		for i := range e.told {
 			ended = append(ended, tale{e.whole, e.told[i : i+1]})
@@ -457,10 +456,13 @@ func (p *pass) wanted(v View) bool {
 // lost reports whether a pass ended between two hooks, or within a tunnel or
 // before it.
 func (p *pass) lost(v View) bool {
-	if p.frame != nil {
+	switch {
+	case p.unwrapped(v) != nil:
+		return true
+	case p.frame != nil:
 		return len(p.tx) == 0 && !p.onward && p.out == nil
 	}
-	return len(p.rx) > 0 && len(p.hooks) > 0 && len(p.tx) == 0 || p.unwrapped(v) != nil
+	return (len(p.rx) > 0 || p.again) && len(p.hooks) > 0 && len(p.tx) == 0
 }
 
 // prune takes away the copies of a frame that were only seen to arrive in a node
@@ -545,7 +547,7 @@ func (b *builder) add(node string, s trace.Step) {
 	// A change that nothing reported (a packet beyond the trace's rate): say so
 	// rather than let the header jump.
 	if n := len(h.Steps); n > 0 && s.Point != trace.Conntrack {
-		if prev := h.Steps[n-1].After; s.Point != trace.Tunnel && rewritten(outermost(prev), outermost(s.Before)) && (prev.Outer == nil) == (s.Before.Outer == nil) {
+		if prev := h.Steps[n-1].After; s.Point != trace.Tunnel && rewritten(outermost(prev), outermost(s.Before)) && depth(prev) == depth(s.Before) {
 			h.Steps = append(h.Steps, trace.Step{Point: trace.Conntrack, At: b.at, Before: prev, After: s.Before,
 				Cause: "seen changed; the hook was not reported", Evidence: trace.Captured})
 		}
@@ -617,7 +619,7 @@ func (b *builder) pass(p *pass) {
 		}
 		for _, o := range p.around[i] {
 			b.frame = nil
-			b.tunnel(p.node, s.Dev, s.Header, o.frame.with(o.header()))
+			b.tunnel(p.node, s.Dev, p.frame.with(s.Header), o.frame.with(o.header()))
 			b.pass(o)
 			b.frame = p.frame
 		}
@@ -675,7 +677,7 @@ func (b *builder) pass(p *pass) {
 	if f := p.out; f != nil {
 		last := b.last()
 		b.frame = nil
-		b.tunnel(p.node, f.rx[0].Dev, last, f.rx[0].Header)
+		b.tunnel(p.node, f.rx[0].Dev, last, f.frame.with(f.rx[0].Header))
 		b.pass(f)
 	}
 }

@@ -148,7 +148,7 @@ func (f flows) belongs(e tale) (flow string, reply bool) {
 		return e.family.flow, e.family.reply
 	}
 	flow, reply = f.of(t.First(), t.Start)
-	for _, j := range append([]*journey{e.journey}, e.around...) {
+	for _, j := range e.all() {
 		if j.split() {
 			j.family.flow, j.family.reply = flow, reply
 		}

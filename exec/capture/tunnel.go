@@ -19,7 +19,8 @@ import (
 //
 // Which frame a packet carries is read from the packet where a socket saw it. Of
 // one that died before, in OUTPUT for example, only its size and its place tell.
-// A frame that is sent to several tunnel ends has a packet around it for each.
+// A frame that is sent to several tunnel ends has a packet around it for each; and
+// one that a packet around it leaves by may be a tunnel's device again.
 
 // Carried is the frame inside a packet.
 type Carried struct {
@@ -53,25 +54,27 @@ type whole struct{ *journey }
 
 // wholes sorts the journeys under way by what carries what.
 func (a *Assembler) wholes() []whole {
-	var frames, unseen []*journey
+	var frames, seen, unseen []*journey
 	for _, j := range a.open {
 		j.inside, j.around = nil, nil
 	}
 	into := func(frame, o *journey) { o.inside, frame.around = frame, append(frame.around, o) }
 	for k, j := range a.open {
 		switch in := j.carries(a.view); {
-		case in != nil && in.Key != k && a.open[in.Key] != nil && a.open[in.Key].carries(a.view) == nil:
+		case in != nil && in.Key != k && a.open[in.Key] != nil && !a.open[in.Key].within(j):
 			into(a.open[in.Key], j)
+			seen = append(seen, j)
 		case len(j.sightings) == 0 && tunnelled(j.hooks[0].Header, a.view):
 			unseen = append(unseen, j)
 		default:
 			frames = append(frames, j)
+			seen = append(seen, j)
 		}
 	}
 	slices.SortFunc(unseen, func(x, y *journey) int { return x.first.Compare(y.first) })
 	for _, o := range unseen {
 		var frame *journey // the first that fits
-		for _, j := range frames {
+		for _, j := range seen {
 			if (frame == nil || j.start() < frame.start()) && j.fits(o, a.view) && o.first.Sub(j.first).Abs() < Patience {
 				frame = j
 			}
@@ -89,25 +92,61 @@ func (a *Assembler) wholes() []whole {
 	return ws
 }
 
+// all returns the journey, those of the packets around it, and around these.
+func (j *journey) all() []*journey {
+	js := []*journey{j}
+	for _, o := range j.around {
+		js = append(js, o.all()...)
+	}
+	return js
+}
+
+// within reports whether o is inside j, or inside what is.
+func (j *journey) within(o *journey) bool {
+	for ; j != nil; j = j.inside {
+		if j == o {
+			return true
+		}
+	}
+	return false
+}
+
+// strand is what a frame did, or a packet around it: its passes, and which part of
+// the whole they are told in.
+type strand struct {
+	passes []*pass
+	part   int
+}
+
 // traces tells a whole: once, or when the same frame was sent again, each time.
 func (w whole) traces(v View) (ts []trace.Trace) {
 	var starts []int64
-	var parts, frames [][]*pass // of frames: all, also those that came out of a tunnel
-	for _, part := range split(w.journey) {
+	var parts [][]*pass
+	var frames []strand // all passes, also those that came out of a tunnel
+	for i, part := range split(w.journey) {
 		ps := passes(part, v)
-		frames = append(frames, ps)
+		frames = append(frames, strand{ps, i})
 		parts, starts = append(parts, slices.Clone(ps)), append(starts, part.start())
 	}
-	slices.SortFunc(w.around, func(a, b *journey) int { return cmp.Compare(a.start(), b.start()) })
-	for _, o := range w.around {
-		if ps := passes(o, v); !thread(frames, parts, ps, o, v) {
-			parts, starts = append(parts, ps), append(starts, o.start())
+	var wrap func(frames []strand, around []*journey)
+	wrap = func(frames []strand, around []*journey) {
+		slices.SortFunc(around, func(a, b *journey) int { return cmp.Compare(a.start(), b.start()) })
+		for _, o := range around {
+			ps := passes(o, v)
+			part, ok := thread(frames, parts, ps, o, v)
+			if !ok {
+				part = len(parts)
+				parts, starts = append(parts, slices.Clone(ps)), append(starts, o.start())
+			}
+			wrap([]strand{{ps, part}}, o.around)
+			bypass(ps, v)
 		}
 	}
+	wrap(frames, w.around)
 	for i, ps := range parts {
 		inTime(ps, v)
 		if i < len(frames) {
-			bypass(frames[i], v)
+			bypass(frames[i].passes, v)
 		}
 		if t, ok := assemble(ps, starts[i], v); ok {
 			ts = append(ts, t)
@@ -176,50 +215,51 @@ func vxlanOf(v View, node, dev string) (*state.VXLAN, string) {
 // and where it came out of it what the frame did then. ps are o's passes, frames
 // the frame's, and parts those that follow from no other: to these o's are added,
 // and what a frame did that came out is taken away. It reports whether there is
-// such a place.
-func thread(frames, parts [][]*pass, ps []*pass, o *journey, v View) bool {
+// such a place, and in which part.
+func thread(frames []strand, parts [][]*pass, ps []*pass, o *journey, v View) (part int, ok bool) {
 	if len(ps) == 0 || !ps[0].local {
-		return false
+		return 0, false
 	}
 	c := o.carries(v)
 	var at *pass // where it went in: the last time before it was seen, or, unseen, the first that nothing came of
-	part, tx := 0, 0
-	for i := range frames {
-		for _, p := range frames[i] {
-			for k, s := range p.tx {
-				x, under := vxlanOf(v, p.node, s.Dev)
+	var f strand
+	tx := 0
+	for _, s := range frames {
+		for _, p := range s.passes {
+			for k, seen := range p.tx {
+				x, under := vxlanOf(v, p.node, seen.Dev)
 				if x == nil || under != ps[0].node {
 					continue
 				}
-				if c != nil && uint32(x.ID) == c.VNI && s.At <= o.start() && (at == nil || s.At >= at.tx[tx].At) || c == nil && at == nil && !p.wrapped(k) {
-					at, part, tx = p, i, k
+				if c != nil && uint32(x.ID) == c.VNI && seen.At <= o.start() && (at == nil || seen.At >= at.tx[tx].At) || c == nil && at == nil && !p.wrapped(k) {
+					at, f, tx = p, s, k
 				}
 			}
 		}
 	}
 	if at == nil {
-		return false
+		return 0, false
 	}
 	in, _ := vxlanOf(v, at.node, at.tx[tx].Dev)
-	frame := &Carried{VNI: uint32(in.ID), Header: at.tx[tx].Header}
+	frame := &Carried{VNI: uint32(in.ID), Header: at.frame.with(at.tx[tx].Header)}
 	for i, p := range ps {
 		p.frame, p.onward = frame, i < len(ps)-1
 	}
 	at.comes(tx)
 	at.around[tx] = append(at.around[tx], ps[0])
 	last := ps[len(ps)-1]
-	for _, p := range parts[part] {
-		if p == at || p.frame != nil || len(p.rx) == 0 || p.start() < last.start() {
+	for _, p := range parts[f.part] {
+		if p == at || !slices.Contains(f.passes, p) || len(p.rx) == 0 || p.start() < last.start() {
 			continue
 		}
 		if x, under := vxlanOf(v, p.node, p.rx[0].Dev); x != nil && x.ID == in.ID && under == last.node {
 			last.out = p
-			parts[part] = slices.DeleteFunc(parts[part], func(q *pass) bool { return q == p })
+			parts[f.part] = slices.DeleteFunc(parts[f.part], func(q *pass) bool { return q == p })
 			break
 		}
 	}
-	parts[part] = append(parts[part], ps[1:]...)
-	return true
+	parts[f.part] = append(parts[f.part], ps[1:]...)
+	return f.part, true
 }
 
 // bypass finds the frames that were for a tunnel of the same node, and came in by
@@ -362,15 +402,29 @@ func (b *builder) tunnel(node, dev string, before, after trace.Header) {
 	b.add(node, trace.Step{Point: trace.Tunnel, Dev: dev, Before: before, After: after, Evidence: trace.Captured})
 }
 
-// with writes a frame's header with that of the packet around it; without a
-// frame it returns the packet's.
+// with writes a frame's header with that of the packet around it, around what is
+// around it already; without a frame it returns the packet's.
 func (c *Carried) with(around trace.Header) trace.Header {
 	if c == nil {
 		return around
 	}
-	h := c.Header
+	return wrapped(c.Header, around)
+}
+
+func wrapped(h, around trace.Header) trace.Header {
+	if h.Outer != nil {
+		around = wrapped(*h.Outer, around)
+	}
 	h.Outer = &around
 	return h
+}
+
+// depth is how many packets are around one.
+func depth(h trace.Header) (n int) {
+	for ; h.Outer != nil; h = *h.Outer {
+		n++
+	}
+	return n
 }
 
 // outermost returns the header that the point a packet was at last was about.

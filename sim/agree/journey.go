@@ -261,7 +261,7 @@ func (r *Renderer) journey(t *trace.Trace) string {
 			}
 			if h.Proto == "arp" { // the order of a broadcast's copies is chance
 				line += r.around(s.Before.Outer)
-				if s.Rewritten() || s.Before.Outer == nil && s.After.Outer != nil {
+				if s.Rewritten() || depth(&s.Before) < depth(&s.After) {
 					line += "  ⇒" + r.around(s.After.Outer)
 				}
 				lines = append(lines, line)
@@ -336,6 +336,14 @@ func (r *Renderer) step(node string, s *trace.Step) (line string, ok bool) {
 		add(string(s.Verdict))
 	}
 	return strings.Join(w, " "), true
+}
+
+// depth is how many packets are around one.
+func depth(h *trace.Header) (n int) {
+	for ; h.Outer != nil; h = h.Outer {
+		n++
+	}
+	return n
 }
 
 // around writes down the packet that carries another.
