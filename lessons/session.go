@@ -37,6 +37,7 @@ type Session struct {
 	state LabState
 	why   string                  // Lost: how
 	stop  context.CancelCauseFunc // of the request that runs; nil when none does
+	ends  chan struct{}           // closed when that request is over
 	lab   *tap                    // nil while there is none
 	built int                     // counts the labs made, to tell late news of an old one
 	snap  *state.Snapshot
@@ -398,6 +399,12 @@ func (s *Session) keep(r Ran) {
 // last word on whether it can.
 func (s *Session) do(doing LabState, tell func(Update), may func() error, fn func(context.Context) error) error {
 	s.mu.Lock()
+	for s.stop != nil && s.state == LabLost { // it was cancelled when the lab died, and is about to end
+		ends := s.ends
+		s.mu.Unlock()
+		<-ends
+		s.mu.Lock()
+	}
 	err := s.base.Err()
 	switch {
 	case err != nil:
@@ -412,13 +419,15 @@ func (s *Session) do(doing LabState, tell func(Update), may func() error, fn fun
 		return err
 	}
 	ctx, stop := context.WithCancelCause(s.base)
-	s.stop = stop
+	ends := make(chan struct{})
+	s.stop, s.ends = stop, ends
 	s.mu.Unlock()
 
 	defer func() {
 		stop(nil)
 		s.mu.Lock()
-		s.stop = nil
+		s.stop, s.ends = nil, nil
+		close(ends)
 		if s.lab != nil {
 			s.state, s.why = LabReady, ""
 		}

@@ -364,6 +364,37 @@ func TestSessionLostInAStep(t *testing.T) {
 	}
 }
 
+// Who is told of a lab's death may ask for it again at once, however long the
+// step that died with it takes to end.
+func TestSessionRebuiltAtOnce(t *testing.T) {
+	p := newPupil(t, time.Minute)
+	must(t, p.Start(p.tell))
+	must(t, p.Goto("slow", false, p.tell))
+	ending, end := make(chan struct{}), make(chan struct{})
+	go p.Run("slow", func(u lessons.Update) {
+		if u.Step != nil {
+			close(ending)
+			<-end
+		}
+	})
+	p.wait(t, "the step sleeps", func() bool { return slices.Contains(p.labs.Last().Done(), "host# sleep 1000") })
+	p.labs.Last().Kill()
+	<-ending
+	rebuilt := make(chan error, 1)
+	go func() { rebuilt <- p.Rebuild(p.tell) }()
+	select {
+	case err := <-rebuilt:
+		close(end)
+		t.Fatalf("the answer was %v before the step had ended", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(end)
+	must(t, <-rebuilt)
+	if st := p.Status().State; st != lessons.LabReady {
+		t.Errorf("the lab is %s, want ready", st)
+	}
+}
+
 // A lab that dies while nothing runs is told at once.
 func TestSessionLostAtRest(t *testing.T) {
 	p := newPupil(t, time.Minute)
