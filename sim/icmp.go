@@ -51,6 +51,9 @@ func (w *World) icmpSend(orig *packet, typ, code uint8, info uint32) {
 		return
 	}
 	p.src, p.dst = r.src, orig.src
+	if p.dst == 0 { // whoever has no address is the node itself
+		p.dst = r.src
+	}
 	if p.src == 0 {
 		p.src = dummyIP
 	}

@@ -130,6 +130,7 @@ func (w *World) redirect(v *visitor, c *chain, number int, r *nfRule, given *rul
 // noAddress ends a packet that a rule should have given an address that the
 // link has not.
 func (w *World) noAddress(c *chain, number int, r *nfRule, p *packet) targetVerdict {
+	p.journey.steps[len(p.journey.steps)-1].verdict = trace.Drop
 	w.end(p, ending{disposition: trace.Dropped, code: trace.CodeRuleDrop, table: c.table.name(), chain: c.name, rule: number, text: r})
 	return targetGone
 }

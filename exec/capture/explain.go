@@ -89,11 +89,9 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 			set(trace.NoCarrier, trace.Explained, trace.CodeNoCarrier, "dev", dev)
 			return
 		}
-		for _, nb := range n.Neighs {
-			if nb.Dev == dev && (nb.State == "INCOMPLETE" || nb.State == "FAILED") && nextHop(n, dev, h.Dst, nb.IP) {
-				set(trace.NoNeighbour, trace.Explained, trace.CodeNoNeighbour, "ip", nb.IP.String(), "dev", dev)
-				return
-			}
+		if ip, ok := unanswered(n, dev, h, last.in()); ok {
+			set(trace.NoNeighbour, trace.Explained, trace.CodeNoNeighbour, "ip", ip.String(), "dev", dev)
+			return
 		}
 		set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
 	case output:
@@ -106,6 +104,32 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 	default:
 		b.diedInRouting(t, n, last, h, set)
 	}
+}
+
+// unanswered returns the neighbour that a packet which left by dev was to be
+// handed to, if it does not answer: by the routes, or by whatever else the
+// node was told.
+func unanswered(n *state.Node, dev string, h trace.Header, iif string) (netip.Addr, bool) {
+	var silent []netip.Addr
+	for _, nb := range n.Neighs {
+		if nb.Dev == dev && (nb.State == "INCOMPLETE" || nb.State == "FAILED") {
+			silent = append(silent, nb.IP)
+		}
+	}
+	if r := n.Route(state.Query{Dst: h.Dst, Src: h.Src, Iif: iif}); r != nil && r.Dev == dev {
+		next := h.Dst
+		if via, err := netip.ParseAddr(r.Via); err == nil {
+			next = via
+		}
+		if slices.Contains(silent, next) {
+			return next, true
+		}
+	}
+	i := slices.IndexFunc(silent, func(ip netip.Addr) bool { return nextHop(n, dev, h.Dst, ip) })
+	if i < 0 {
+		return netip.Addr{}, false
+	}
+	return silent[i], true
 }
 
 // nextHop reports whether a packet to dst may have been handed to ip: dst itself,
@@ -188,11 +212,18 @@ func (b *builder) wayBack(t *trace.Trace, n *state.Node, h trace.Header, set set
 	if n.LocalAddr(h.Src) {
 		return
 	}
-	if r := n.Route(state.Query{Dst: h.Src, Src: h.Dst}); r == nil || r.Type != "unicast" {
+	r := n.Route(state.Query{Dst: h.Src, Src: h.Dst})
+	if r == nil || r.Type != "unicast" || h.Dst.IsLoopback() && r.Dev != "lo" && !routesLocalnet(n, r.Dev) { // __mkroute_output
 		set(trace.NoWayBack, trace.Explained, trace.CodeNoWayBack, "dst", h.Src.String())
 		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
 			Code: trace.CodeNoWayBack, Args: map[string]string{"dst": h.Src.String()}, Note: "the answer has no route to " + h.Src.String()})
 	}
+}
+
+// routesLocalnet reports whether addresses of 127/8 may come and go by a link
+// (IN_DEV_NET_ROUTE_LOCALNET, include/linux/inetdevice.h).
+func routesLocalnet(n *state.Node, dev string) bool {
+	return n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1" || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
 }
 
 // toAll reports whether an address is for everybody: a network's last one.
@@ -258,7 +289,7 @@ func answersFor(n *state.Node, dev string, h trace.Header) bool {
 // that are our own or fail rp_filter; then ip_forward (net/ipv4/ip_forward.c): TTL and size.
 func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h trace.Header, set setter) {
 	dev := last.in()
-	routeLocal := n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1" || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
+	routeLocal := routesLocalnet(n, dev)
 	refuse := func(code, note string) {
 		b.append(t, trace.Step{Point: trace.RouteStep, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
 			Code: code, Args: map[string]string{"dst": h.Dst.String()}, Note: note})
@@ -339,7 +370,6 @@ func reversePath(n *state.Node, dev string, h trace.Header) bool {
 // 127/8 may not leave by another interface than lo unless route_localnet says
 // so (__mkroute_output, net/ipv4/route.c).
 func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, set setter) {
-	all := n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1"
 	steps := t.Hops[len(t.Hops)-1].Steps
 	last := steps[len(steps)-1]
 	// Nobody saw the packet after the rule: what became of it is the rule's word.
@@ -355,8 +385,7 @@ func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, se
 	if r := n.Route(state.Query{Dst: h.Dst, Src: h.Src}); r != nil {
 		dev = r.Dev
 	}
-	allowed := all || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
-	if h.Src.IsLoopback() && !h.Dst.IsLoopback() && !allowed {
+	if h.Src.IsLoopback() && !h.Dst.IsLoopback() && !routesLocalnet(n, dev) {
 		b.append(t, trace.Step{Point: trace.RouteStep, Dev: dev, Verdict: trace.NoRoute, Before: h, After: h, Evidence: trace.Explained,
 			Code: trace.CodeLoopbackReroute, Args: map[string]string{"src": h.Src.String(), "dev": dev},
 			Note: fmt.Sprintf("%s may not leave by %s: route_localnet is 0", h.Src, dev)})

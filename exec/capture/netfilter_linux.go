@@ -337,13 +337,16 @@ func verdict(code int32, rule string) trace.Verdict {
 	case nftReturn:
 		return trace.Return
 	}
-	switch v := trace.Verdict(target(rule)); v {
-	case trace.Snat, trace.Dnat, trace.Masq, trace.Redirect, trace.Reject:
+	v := trace.Verdict(target(rule))
+	switch {
+	case v == trace.Reject:
+		return v
+	case code == nfDrop: // NAT's, too, where the link has no address to give (nf_nat_redirect_ipv4)
+		return trace.Drop
+	case isNAT(v):
 		return v
 	}
 	switch code {
-	case nfDrop:
-		return trace.Drop
 	case nfAccept:
 		return trace.Accept
 	}
