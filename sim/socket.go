@@ -297,7 +297,7 @@ func newFlow(proto uint8, src, dst IP, sport, dport uint16) *flow {
 // (nf_hook_slow, net/netfilter/core.c).
 func (w *World) send(s *Socket, n *Netns, p *packet, r route) int {
 	p.ns, p.sock, p.route, p.routed = n, s, r, true
-	if s != nil && s.remote != 0 {
+	if s != nil && s.remote != 0 && s.proto != protoICMP { // of ICMP's sockets none was seen to have one
 		if s.hash == 0 {
 			w.hashes++
 			s.hash = w.hashes * 0x9e3779b1

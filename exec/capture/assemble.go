@@ -168,6 +168,7 @@ func (a *Assembler) Flush(now time.Time, all bool) (left int, next time.Duration
 		t := &e.told[0]
 		a.count++
 		t.ID = fmt.Sprintf("p%d", a.count)
+		a.asked(t)
 		if t.Flow, t.Reply = a.flows.belongs(e); !t.Reply {
 			refuse(t, a.view)
 		}
@@ -177,6 +178,32 @@ func (a *Assembler) Flush(now time.Time, all bool) (left int, next time.Duration
 		a.done(e.told[0])
 	}
 	return left, next
+}
+
+// asked finds what a packet answers among those that are still under way: what
+// became of an answer may be known before what became of the question.
+func (a *Assembler) asked(t *trace.Trace) {
+	h := t.First()
+	if a.flows.knows(h) || h.Fragment() {
+		return
+	}
+	answered := endOf(h).reversed()
+	for _, j := range a.open {
+		if at := j.start(); at < t.Start && j.headers(func(h trace.Header) bool { return endOf(h) == answered }) {
+			a.flows.of(j.departed(), at)
+			return
+		}
+	}
+}
+
+// departed returns the header with which a packet set out, as far as that is known.
+func (j *journey) departed() trace.Header {
+	for _, h := range j.hooks {
+		if h.Point == trace.Output && h.Edge == First && (len(j.sightings) == 0 || h.Node == j.sightings[0].Node) {
+			return h.Header
+		}
+	}
+	return j.header()
 }
 
 // tale is a whole as it is told.

@@ -190,3 +190,27 @@ func TestAssemblePause(t *testing.T) {
 		t.Errorf("%d under way; told: %+v", left, got)
 	}
 }
+
+// What became of an answer may be known before what became of the question: it
+// is the answer all the same.
+func TestAnswerToldFirst(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		question, answer trace.Header
+	}{
+		{"echo", header("10.0.0.1", "10.0.0.2"), trace.Header{Proto: "icmp", Src: netip.MustParseAddr("10.0.0.2"), Dst: netip.MustParseAddr("10.0.0.1")}},
+		{"tcp", trace.Header{Proto: "tcp", TCPFlags: "SYN", SrcPort: 4000, DstPort: 80, Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2")},
+			trace.Header{Proto: "tcp", TCPFlags: "RST,ACK", SrcPort: 80, DstPort: 4000, Src: netip.MustParseAddr("10.0.0.2"), Dst: netip.MustParseAddr("10.0.0.1")}},
+	} {
+		var got []trace.Trace
+		a := NewAssembler(still{}, func(tr trace.Trace) { got = append(got, tr) })
+		a.Sighting(Sighting{Seq: 1, Node: "a", Dev: "eth0", Out: true, At: time.Now().UnixNano(), Header: c.question, Key: 1})
+		a.Hook(Hook{Node: "b", Point: trace.Output, Edge: First, Verdict: trace.Pass, Header: c.answer, Key: 2, HasKey: true})
+		a.Hook(Hook{Node: "b", Point: trace.Output, Table: "filter", Chain: "OUTPUT", Rule: 1, Verdict: trace.Drop, Header: c.answer, Key: 2, HasKey: true})
+		a.Flush(time.Now().Add(Idle), false)
+		a.Flush(time.Now(), true)
+		if len(got) != 2 || got[0].Node != "b" || !got[0].Reply || got[1].Reply || got[0].Flow != got[1].Flow {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}

@@ -85,11 +85,21 @@ func (f flows) of(h trace.Header, at int64) (id string, reply bool) {
 		fl.used = at
 		return fl.id, true
 	}
+	reply = h.Proto == "icmp" && h.ICMPType == 0 && !h.Fragment() // the question nobody saw
+	if reply {
+		e = e.reversed()
+	}
 	fl := newFlow(e)
 	fl.used = at
 	f[e] = fl
 	f.forget()
-	return fl.id, h.Proto == "icmp" && h.ICMPType == 0 && !h.Fragment()
+	return fl.id, reply
+}
+
+// knows reports whether a header is known to belong to a flow.
+func (f flows) knows(h trace.Header) bool {
+	e := endOf(h)
+	return h.Proto == "arp" || f[e] != nil || f[e.reversed()] != nil
 }
 
 // forget keeps the map small: conversations are short, and a lab lives for hours.

@@ -128,17 +128,14 @@ func (r *Renderer) Ask(text string) {
 func (r *Renderer) Command(text string, o Outcome) Record {
 	r.Ask(text)
 	if strings.HasPrefix(text, "conntrack ") { // a hash table's order
-		lines := strings.SplitAfter(o.Stdout, "\n")
-		key := func(l string) string { return timeoutText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1") }
-		slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(key(a), key(b)) })
-		o.Stdout = strings.Join(lines, "")
+		o.Stdout = sorted(o.Stdout, func(l string) string { return timeoutText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1") })
+	}
+	if head, rows, ok := strings.Cut(o.Stdout, "\n"); ok && strings.HasPrefix(text, "ss ") { // another's, with a secret of each namespace (net_hash_mix)
+		o.Stdout = head + "\n" + sorted(rows, func(l string) string { return l })
 	}
 	rec := Record{Text: text, Status: o.Status, Stdout: r.output(o.Stdout), Stderr: r.output(o.Stderr)}
 	if strings.HasPrefix(text, "conntrack ") { // now by the names of what only names tell apart
-		lines := strings.SplitAfter(rec.Stdout, "\n")
-		key := func(l string) string { return leftText.ReplaceAllString(l, "") }
-		slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(key(a), key(b)) })
-		rec.Stdout = strings.Join(lines, "")
+		rec.Stdout = sorted(rec.Stdout, func(l string) string { return leftText.ReplaceAllString(l, "") })
 	}
 	began := map[string]bool{}
 	opens := map[string]int64{} // when a SYN went that way first
@@ -179,6 +176,13 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	}
 	maps.Copy(r.began, began)
 	return rec
+}
+
+// sorted puts the lines of a text into the order of their keys.
+func sorted(text string, key func(line string) string) string {
+	lines := strings.SplitAfter(text, "\n")
+	slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(key(a), key(b)) })
+	return strings.Join(lines, "")
 }
 
 // synAgain is about when a SYN is repeated that nobody answers: after a second.
