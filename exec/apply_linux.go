@@ -34,11 +34,9 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 		in.apply.Lock()
 		defer in.apply.Unlock()
 	}
-	n := in.node(name)
+	n := in.nodeIn(name)
 	if n == nil {
-		n = in.nodeAt(name)
-	}
-	if n == nil {
+		_, name = op.SplitAt(name)
 		return failed(&op.Failure{What: op.NoNetns, Name: name, Errno: int(unix.ENOENT)}), nil
 	}
 	if t, ok := o.(op.Tool); ok && t.Background {
@@ -307,6 +305,7 @@ func (in *inside) linkAdd(n *node, o op.LinkAdd) error {
 		return n.handle.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE})
 	case "vxlan":
 		return n.handle.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: o.VNI, Port: o.Port, VtepDevIndex: parent, Learning: true,
+			Proxy: o.Proxy, L2miss: o.L2Miss, L3miss: o.L3Miss,
 			SrcAddr: ipOf(o.Local), Group: ipOf(o.Remote)})
 	}
 	return &op.Failure{Errno: int(unix.EOPNOTSUPP)}

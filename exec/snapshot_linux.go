@@ -252,7 +252,7 @@ func (n *node) readLink(l netlink.Link, names map[int]string, nsids map[int]*nod
 				s.Parent, s.ParentNode = beneath.linkName(l.VtepDevIndex), beneath.name
 			}
 		}
-		s.VXLAN = &state.VXLAN{ID: l.VxlanId, Port: l.Port, Learning: l.Learning}
+		s.VXLAN = &state.VXLAN{ID: l.VxlanId, Port: l.Port, Learning: l.Learning, Proxy: l.Proxy, L2Miss: l.L2miss, L3Miss: l.L3miss}
 		if l.SrcAddr != nil {
 			s.VXLAN.Local = l.SrcAddr.String()
 		}

@@ -391,6 +391,26 @@ func (in *inside) fileWrite(n *node, o op.FileWrite) error {
 	return root.WriteFile(rest, []byte(o.Text), 0o644)
 }
 
+// nodeIn returns the node of that name, the one that op.At names, or nodeAt's.
+func (in *inside) nodeIn(name string) *node {
+	if from, pin := op.SplitAt(name); from != "" {
+		name = pin
+		if m := in.node(from); m != nil && pin != "" && !strings.Contains(pin, "/") {
+			if inode, err := inodeOf(filepath.Join(netnsDir(m.machine), pin)); err == nil {
+				for _, n := range in.all() {
+					if n.inode == inode {
+						return n
+					}
+				}
+			}
+		}
+	}
+	if n := in.node(name); n != nil {
+		return n
+	}
+	return in.nodeAt(name)
+}
+
 // nodeAt returns the node that a process is in: /proc/PID/ns/net; or the one
 // that a symbolic link in a machine's /run/netns leads to.
 func (in *inside) nodeAt(name string) *node {

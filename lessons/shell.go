@@ -534,7 +534,7 @@ func (n *nodeShell) prepare(hc interp.HandlerContext, args []string, background 
 		return p
 	}
 	if cmd.Node != "" {
-		p.node = cmd.Node
+		p.node = op.At(n.name, cmd.Node)
 	}
 	p.cmd, p.op = cmd, cmd.Op
 	if background {
@@ -567,9 +567,10 @@ func (n *nodeShell) apply(ctx context.Context, p prepared, done func(Executed)) 
 		p.op = t
 	}
 	res, err := n.s.b.Apply(ctx, p.node, p.op)
+	_, node := op.SplitAt(p.node)
 	if err != nil {
 		if res.Output != "" || res.Traces != nil {
-			done(Executed{Node: p.node, Op: p.op, Text: quoteArgs(p.args), Result: res})
+			done(Executed{Node: node, Op: p.op, Text: quoteArgs(p.args), Result: res})
 		}
 		return res, err
 	}
@@ -578,7 +579,7 @@ func (n *nodeShell) apply(ctx context.Context, p prepared, done func(Executed)) 
 	} else {
 		res = p.cmd.Finish(res)
 	}
-	done(Executed{Node: p.node, Op: p.op, Text: quoteArgs(p.args), Result: res})
+	done(Executed{Node: node, Op: p.op, Text: quoteArgs(p.args), Result: res})
 	return res, nil
 }
 

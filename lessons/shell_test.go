@@ -28,6 +28,7 @@ type recorder struct {
 
 func (r *recorder) Apply(ctx context.Context, node string, o op.Op) (op.Result, error) {
 	text := o.String()
+	_, node = op.SplitAt(node)
 	r.mu.Lock()
 	line := node + "# " + text
 	if t, ok := o.(op.Tool); ok && t.Stdin != "" {

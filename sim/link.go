@@ -208,6 +208,7 @@ func (n *Netns) addMacvlan(l *Link, o op.LinkAdd, parent *Link) *op.Failure {
 func (n *Netns) addVXLAN(l *Link, o op.LinkAdd, parent *Link) *op.Failure {
 	v := newVXLAN(n, l)
 	v.vni, v.local, v.remote = uint32(o.VNI), ipOf(o.Local), ipOf(o.Remote)
+	v.proxy, v.l2miss, v.l3miss = o.Proxy, o.L2Miss, o.L3Miss
 	if v.port = uint16(o.Port); v.port == 0 {
 		v.port = vxlanPort
 	}

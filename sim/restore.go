@@ -133,6 +133,7 @@ func (v *vxlan) restore(s *state.VXLAN) error {
 		return fmt.Errorf("a vxlan link needs its settings")
 	}
 	v.vni, v.port, v.learning = uint32(s.ID), uint16(s.Port), s.Learning
+	v.proxy, v.l2miss, v.l3miss = s.Proxy, s.L2Miss, s.L3Miss
 	for _, e := range []struct {
 		text string
 		ip   *IP

@@ -121,7 +121,8 @@ func (w *World) Do(ctx context.Context, node string, fn func(*Netns) op.Result) 
 	}
 	n := w.Named(node)
 	if n == nil {
-		return refused(&op.Failure{What: op.NoNetns, Name: node, Errno: enoent}), nil
+		_, name := op.SplitAt(node)
+		return refused(&op.Failure{What: op.NoNetns, Name: name, Errno: enoent}), nil
 	}
 	w.rec.begin()
 	w.ctx = ctx

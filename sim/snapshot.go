@@ -97,7 +97,7 @@ func (l *Link) snapshot() state.Link {
 		}
 	}
 	if v := l.vxlan; v != nil {
-		s.VXLAN = &state.VXLAN{ID: int(v.vni), Port: int(v.port), Learning: v.learning}
+		s.VXLAN = &state.VXLAN{ID: int(v.vni), Port: int(v.port), Learning: v.learning, Proxy: v.proxy, L2Miss: v.l2miss, L3Miss: v.l3miss}
 		if v.local != 0 {
 			s.VXLAN.Local = v.local.String()
 		}

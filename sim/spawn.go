@@ -77,10 +77,16 @@ func (n *Netns) program(argv []string) (p *Process, errno int) {
 func (n *Netns) Hostname() string         { return orElse(n.hostname, n.name) }
 func (n *Netns) Files() map[string]string { return n.files }
 
-// Named returns the node of that name, of the process in /proc/PID/ns/net, or
+// Named returns the node of that name, the one that op.At names, of the process in /proc/PID/ns/net, or
 // the one that a symbolic link in a machine's /run/netns leads to; nil if there
 // is none.
 func (w *World) Named(name string) *Netns {
+	if from, in := op.SplitAt(name); from != "" {
+		name = in
+		if m := w.byName[from]; m != nil && m.pinned(in) != nil {
+			return m.pinned(in)
+		}
+	}
 	if n := w.byName[name]; n != nil {
 		return n
 	}

@@ -27,6 +27,9 @@ type vxlan struct {
 	local    IP // 0: chosen by the route
 	remote   IP // where frames for unknown addresses go; 0: nowhere
 	learning bool
+	proxy    bool // ARP is answered here, and goes no further
+	l2miss   bool // what it does not know is told to those who listen: nobody does here
+	l3miss   bool
 	fdb      map[MAC]*vxlanEntry
 }
 
@@ -82,6 +85,10 @@ func (v *vxlan) flush() {
 // destination is, or to all ends there are for unknown ones (vxlan_xmit).
 func (w *World) vxlanXmit(dev *Link, p *packet) {
 	v := dev.vxlan
+	if v.proxy && p.isARP() {
+		w.vxlanARP(dev, p)
+		return
+	}
 	e := v.find(p.dstMAC)
 	if e == nil {
 		e = v.find(MAC{})
@@ -96,6 +103,28 @@ func (w *World) vxlanXmit(dev *Link, p *packet) {
 		w.vxlanXmitOne(dev, w.clone(p), to)
 	}
 	w.vxlanXmitOne(dev, p, e.remotes[0])
+}
+
+// vxlanARP answers a question in the name of a neighbour that the device knows
+// for good. Any other ARP ends here (arp_reduce).
+func (w *World) vxlanARP(dev *Link, p *packet) {
+	known := (*neigh)(nil)
+	if !p.arpReply && !p.dst.multicast() && !p.dst.loopback() {
+		known = dev.neighLookup(p.dst, false)
+	}
+	if known == nil || !known.state.connected() {
+		w.end(p, ending{disposition: trace.Unbridged, code: trace.CodeNoTunnel, dev: dev})
+		return
+	}
+	a := w.newPacket()
+	a.etherType, a.arpReply = ethARP, true
+	a.src, a.dst, a.arpMAC = p.dst, p.src, known.mac
+	a.srcMAC, a.dstMAC = known.mac, p.arpMAC
+	a.len = 28
+	a.ns = dev.ns
+	w.end(p, ending{disposition: trace.Delivered, code: trace.CodeDelivered})
+	w.depart(a, arpFlow(a.dst, a.src), true)
+	w.netifRx(dev, a)
 }
 
 // vxlanOverhead is what the tunnel adds to a frame's IP packet within the outer

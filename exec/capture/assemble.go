@@ -475,7 +475,14 @@ func (p *pass) wanted(v View) bool {
 	if h := p.rx[0].Header; h.Proto == "arp" {
 		n := v.Node(p.node)
 		last := p.rx[len(p.rx)-1]
-		return n != nil && !last.Other && (h.ARPOp == "reply" || answersFor(n, last.Dev, h))
+		if n == nil || last.Other {
+			return false
+		}
+		if h.ARPOp == "reply" { // one that a vxlan device gave is for us in the eyes of the kernel, and is bridged all the same
+			l := n.Link(last.Dev)
+			return l == nil || l.VXLAN == nil || l.Port == nil
+		}
+		return answersFor(n, last.Dev, h)
 	}
 	return p.met(trace.Input, Last)
 }

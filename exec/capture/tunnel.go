@@ -325,6 +325,16 @@ func (b *builder) notWrapped(t *trace.Trace, n *state.Node, s *Sighting, set set
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
 		return
 	}
+	if l := n.Link(s.Dev); s.Header.Proto == "arp" && l != nil && l.VXLAN != nil && l.VXLAN.Proxy { // arp_reduce
+		if s.Header.ARPOp == "request" && slices.ContainsFunc(n.Neighs, func(nb state.Neigh) bool {
+			return nb.IP == s.Header.Dst && nb.Dev == s.Dev && slices.Contains([]string{"PERMANENT", "NOARP", "REACHABLE"}, nb.State)
+		}) {
+			set(trace.Delivered, trace.Explained, trace.CodeDelivered)
+			return
+		}
+		set(trace.Unbridged, trace.Explained, trace.CodeNoTunnel, "dev", s.Dev)
+		return
+	}
 	var known, unknown string
 	for _, e := range n.FDB {
 		switch {

@@ -76,6 +76,7 @@ func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 	if l.died {
 		return op.Result{}, errDead
 	}
+	_, node = op.SplitAt(node)
 	if !slices.Contains(l.nodes, node) {
 		return op.Result{Failure: &op.Failure{What: op.NoNetns, Name: node}, Status: 1}, nil
 	}

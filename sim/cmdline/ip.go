@@ -219,6 +219,12 @@ func parseLinkAdd(args []string) (op.Op, error) {
 				w.addr(&o.Remote)
 			case "dstport":
 				w.int(&o.Port, 1, 65535)
+			case "proxy":
+				o.Proxy = true
+			case "l2miss":
+				o.L2Miss = true
+			case "l3miss":
+				o.L3Miss = true
 			default:
 				return nil, nil
 			}

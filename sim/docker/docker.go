@@ -354,6 +354,9 @@ func (e *Engine) Apply(ctx context.Context, node string, o op.Op) (op.Result, er
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if in, _ := op.SplitAt(node); in != "" { // a namespace of that machine
+		node = in
+	}
 	c := &call{ctx: ctx, engine: e, node: node, argv: argv, stdin: t.Stdin}
 	if err := c.begin(); err != nil {
 		return op.Result{}, err

@@ -135,7 +135,7 @@ func (c *call) apply(node, line string) (op.Result, error) {
 		return op.Result{Stderr: u.Stderr, Status: u.Status}, nil
 	}
 	if cmd.Node != "" {
-		node = cmd.Node
+		node = op.At(node, cmd.Node)
 	}
 	if strings.HasSuffix(line, " &") {
 		switch cmd.Op.(type) { // a container without a namespace of its own

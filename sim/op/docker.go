@@ -156,3 +156,19 @@ func Words(line string) ([]string, error) {
 	}
 	return all, nil
 }
+
+// At names the namespace that NAME is in the /run/netns of a node's machine: what
+// `ip netns exec NAME` means there. Two machines may each have one of that name.
+// A lab's Apply takes it for a node; where the machine has no such name, it is
+// the node NAME.
+func At(node, name string) string { return node + at + name }
+
+const at = ">"
+
+// SplitAt takes apart what At made; of any other name, node is "".
+func SplitAt(s string) (node, name string) {
+	if node, name, ok := strings.Cut(s, at); ok && node != "" {
+		return node, name
+	}
+	return "", s
+}

@@ -43,6 +43,9 @@ type LinkAdd struct {
 	Port      int        `json:",omitempty"` // vxlan: UDP port
 	Local     netip.Addr `json:",omitzero"`
 	Remote    netip.Addr `json:",omitzero"`
+	// vxlan: it answers ARP requests itself, of the neighbours it knows (Proxy);
+	// L2Miss and L3Miss tell whoever listens of a MAC or IP address it does not know.
+	Proxy, L2Miss, L3Miss bool `json:",omitempty"`
 }
 
 // LinkDel removes a link, and a veth's peer with it: ip link del.
@@ -399,6 +402,14 @@ func (o LinkAdd) String() string {
 		b.addr("local", o.Local)
 		b.addr("remote", o.Remote)
 		b.num("dstport", o.Port)
+		for _, f := range []struct {
+			word string
+			on   bool
+		}{{"proxy", o.Proxy}, {"l2miss", o.L2Miss}, {"l3miss", o.L3Miss}} {
+			if f.on {
+				b.add(f.word)
+			}
+		}
 	}
 	return b.String()
 }

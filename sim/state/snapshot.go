@@ -8,6 +8,7 @@ package state
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 )
 
 // Version of the snapshot's JSON form. It grows when a field changes meaning.
@@ -63,6 +64,10 @@ type Node struct {
 	// IptablesVariant is the form the rules are kept in: "nf_tables" or "legacy".
 	IptablesVariant string `json:"iptablesVariant,omitempty"`
 }
+
+// NetnsName is what the /run/netns of its machine calls a node that it pins. A
+// node whose name another one has already has it with primes.
+func (n *Node) NetnsName() string { return strings.TrimRight(n.Name, "'") }
 
 // Sysctls are the settings a snapshot records for every node, beside
 // net.ipv4.conf.DEV.{forwarding,rp_filter,route_localnet,arp_ignore,proxy_arp}
@@ -142,6 +147,9 @@ type VXLAN struct {
 	Local    string `json:"local,omitempty"`
 	Remote   string `json:"remote,omitempty"`
 	Learning bool   `json:"learning"`
+	Proxy    bool   `json:"proxy,omitempty"` // it answers ARP requests itself
+	L2Miss   bool   `json:"l2miss,omitempty"`
+	L3Miss   bool   `json:"l3miss,omitempty"`
 	Node     string `json:"node,omitempty"` // whose addresses and routes the tunnel uses, when the device was moved away
 }
 

@@ -146,7 +146,7 @@ func (i *iproute) bridgeLinkShow() {
 		i.str("master", "master %s ", l.Master)
 		i.str("state", "state %s ", l.Port.State)
 		i.num("priority", "priority %d ", 32)
-		i.num("cost", "cost %d ", 2)
+		i.num("cost", "cost %d ", pathCost(l))
 		if i.details > 0 {
 			i.text("%s    ", i.eol)
 			for _, f := range []struct {
@@ -399,6 +399,11 @@ func (i *iproute) fdbShow() {
 			i.cstr(magenta, "dst", "%s ", f.Dst)
 			if l.VXLAN != nil && f.Dst == l.VXLAN.Remote && f.MAC == "00:00:00:00:00:00" && l.Parent != "" {
 				i.str("viaIf", "via %s ", l.Parent)
+			}
+			if l.VXLAN != nil && l.VXLAN.Node != "" { // vxlan_fdb_info
+				if id, ok := i.nsid(l.VXLAN.Node); ok {
+					i.num("linkNetNsId", "link-netnsid %d ", id)
+				}
 			}
 		}
 		i.printer.list("flags", "%s ", orElse(f.master == "", []string{"self"}, nil))

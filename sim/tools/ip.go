@@ -486,7 +486,7 @@ func (c *call) named(name string) (node string) {
 		}
 		here := s.Node(c.node)
 		for _, n := range s.Nodes {
-			if here != nil && n.Name == name && n.Mounted && n.Kind == state.Container && n.Machine == machineOf(here) {
+			if here != nil && n.NetnsName() == name && n.Mounted && n.Kind == state.Container && n.Machine == machineOf(here) {
 				node = n.Name
 			}
 		}

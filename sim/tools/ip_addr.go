@@ -558,6 +558,14 @@ func (i *iproute) vxlanDetails(l *state.Link) {
 	} else if !v.Learning {
 		i.text("nolearning ")
 	}
+	for _, f := range []struct {
+		key string
+		on  bool
+	}{{"proxy", v.Proxy}, {"l2miss", v.L2Miss}, {"l3miss", v.L3Miss}} {
+		if f.on {
+			i.raw(f.key, "true", f.key+" ")
+		}
+	}
 	if i.json {
 		i.num("ttl", "", 0)
 		i.str("df", "", "unset")
@@ -570,13 +578,22 @@ func (i *iproute) vxlanDetails(l *state.Link) {
 	i.close()
 }
 
+// pathCost is what a bridge takes a way by a port to cost: that of its speed, or
+// the default where it has none of its own (port_cost, net/bridge/br_if.c).
+func pathCost(l *state.Link) int {
+	if l.VXLAN != nil && l.Parent == "" {
+		return 100
+	}
+	return 2
+}
+
 func (i *iproute) portDetails(l *state.Link) {
 	p := l.Port
 	no := i.portNo(l)
 	master := bridgeID(i.state(), i.state().Link(l.Master))
 	i.str("state", "state %s ", p.State)
 	i.num("priority", "priority %d ", 32)
-	i.num("cost", "cost %d ", 2)
+	i.num("cost", "cost %d ", pathCost(l))
 	i.onOff("hairpin", "hairpin %s ", p.Hairpin)
 	i.onOff("guard", "guard %s ", false)
 	i.onOff("root_block", "root_block %s ", false)

@@ -637,6 +637,15 @@ func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 					i.request(func(k *sim.Netns) *op.Failure { return k.LinkChange(sim.LinkRequest{Name: name, VXLANLearning: &off}) })
 				})
 			}
+		case matches(word, "proxy") && !matches(word, "port"):
+			once(word, word)
+			o.Proxy = true
+		case matches(word, "l2miss"):
+			once(word, word)
+			o.L2Miss = true
+		case matches(word, "l3miss"):
+			once(word, word)
+			o.L3Miss = true
 		case matches(word, "help"):
 			fail(1, "Usage: ip link … type vxlan …; see ip-link(8)")
 		default:

@@ -66,7 +66,7 @@ func (i *iproute) netnsList() {
 		entries = append(entries, entry{name, i.named(name)})
 	}
 	for _, n := range i.mounted() {
-		entries = append(entries, entry{n.Name, n.Name})
+		entries = append(entries, entry{n.NetnsName(), n.Name})
 	}
 	for _, e := range entries {
 		i.open("")
@@ -100,7 +100,7 @@ func (i *iproute) netnsDelete() {
 			i.do(i.node, op.NetnsDel{Name: name})
 		}
 		for _, n := range i.mounted() {
-			i.do(i.node, op.NetnsDel{Name: n.Name})
+			i.do(i.node, op.NetnsDel{Name: n.NetnsName()})
 		}
 		return
 	}
@@ -116,7 +116,7 @@ func (i *iproute) netnsExec() {
 	}
 	if i.all {
 		for _, n := range i.mounted() {
-			i.text("\nnetns: %s\n", n.Name)
+			i.text("\nnetns: %s\n", n.NetnsName())
 			i.within(n.Name, i.rest, "")
 		}
 		return
@@ -171,7 +171,7 @@ func (i *iproute) netnsIdentify() {
 	}
 	for _, n := range i.mounted() {
 		if n.Name == node {
-			i.out.WriteString(n.Name)
+			i.out.WriteString(n.NetnsName())
 		}
 	}
 	i.out.WriteString("\n")

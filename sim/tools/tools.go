@@ -204,7 +204,11 @@ func (c *call) command() op.Result {
 		return op.Result{Stderr: u.Stderr, Status: u.Status}
 	}
 	if cmd.Node != "" {
-		c.node = cmd.Node
+		if n := c.named(cmd.Node); n != "" {
+			c.node = n
+		} else {
+			c.node = cmd.Node
+		}
 	}
 	if _, ok := cmd.Op.(op.Tool); !ok {
 		return cmd.Finish(c.apply(c.node, cmd.Op))
