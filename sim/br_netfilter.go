@@ -48,7 +48,7 @@ func (w *World) brNfPreRoutingFinish(br, port *Link, p *packet, other, changed b
 		case refuse == nil && r.dev != br:
 			// Routed elsewhere, or for the node itself: the bridge passes it up.
 			p.route, p.routed = r, true
-			p.dstMAC, p.typ = br.mac, toHost
+			p.writable().dstMAC, p.typ = br.mac, toHost
 		case refuse == nil:
 			w.brNfDNAT(port, p, r)
 			return
@@ -56,7 +56,7 @@ func (w *World) brNfPreRoutingFinish(br, port *Link, p *packet, other, changed b
 			// A refusal is a route too (ip_error), by way of lo: the bridge passes it
 			// up, and there it ends. So what is translated to a neighbour on the same
 			// bridge needs ip_forward.
-			p.dstMAC, p.typ = br.mac, toHost
+			p.writable().dstMAC, p.typ = br.mac, toHost
 		default:
 			w.refuseRoute(p, refuse)
 			return
@@ -74,7 +74,7 @@ func (w *World) brNfDNAT(port *Link, p *packet, r route) {
 	next := r.nextHop(p.dst)
 	nb := br.neighLookup(next, true)
 	if nb.state.connected() && nb.used != 0 {
-		p.dstMAC = nb.mac
+		p.writable().dstMAC = nb.mac
 		w.brHandleFrameFinish(port, p)
 		return
 	}
@@ -87,7 +87,7 @@ func (w *World) brNfDNAT(port *Link, p *packet, r route) {
 func (w *World) brNfPreRoutingFinishSlow(p *packet) {
 	port := p.physIn
 	p.bridgedDNAT = false
-	p.srcMAC, p.physOut = p.bridgedSrc, nil
+	p.writable().srcMAC, p.physOut = p.bridgedSrc, nil
 	if port == nil || port.master == nil {
 		w.vanish(p)
 		return

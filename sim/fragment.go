@@ -208,6 +208,7 @@ func (w *World) resume(whole, first *packet) {
 	default:
 		w.depart(whole, first.flow, first.reply)
 	}
+	whole.seen = unseen
 }
 
 // fragExpired gives up on a packet of which a piece did not come, and tells its

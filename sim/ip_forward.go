@@ -24,7 +24,7 @@ func (w *World) ipForward(n *Netns, p *packet) {
 			return
 		}
 	}
-	p.ttl--
+	p.writable().ttl--
 	if p.route.redirect {
 		w.sendRedirect(n, p)
 	}

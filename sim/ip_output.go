@@ -8,7 +8,7 @@ package sim
 func (w *World) ipLocalOut(n *Netns, p *packet) {
 	p.ns = n
 	if p.id == 0 {
-		p.id = n.nextID()
+		p.writable().id = n.nextID()
 	}
 	w.noteRoute(p, p.route.local)
 	dst, dev := p.dst, p.route.dev
@@ -39,7 +39,7 @@ func (w *World) ipOutput(n *Netns, p *packet) {
 	if !p.route.input && out != n.lo && (p.route.typ == rtnBroadcast || p.route.typ == rtnMulticast && p.dst == allHosts) {
 		back := w.clone(p)
 		if w.hook(hookPostrouting, back, nil, out) {
-			back.srcMAC, back.dstMAC = MAC{}, MAC{}
+			back.setMACs(MAC{}, MAC{})
 			back.typ = toLoopback
 			back.journey.branches[back.branch].own = true
 			back.route.input, back.route.local = true, true
@@ -74,7 +74,7 @@ func (w *World) ipFinishOutput(n *Netns, p *packet) {
 func (w *World) ipFinishOutput2(p *packet) {
 	out := p.route.dev
 	if out.kind == kindLoopback {
-		p.srcMAC, p.dstMAC = MAC{}, MAC{}
+		p.setMACs(MAC{}, MAC{})
 		w.devXmit(out, p)
 		return
 	}

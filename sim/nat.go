@@ -51,7 +51,7 @@ func (w *World) natHook(v *visitor, c *chain, p *packet) bool {
 	if ct == nil {
 		return true
 	}
-	before, asked := p.ends(), len(p.journey.steps)
+	before, asked := p.journey.look(p), len(p.journey.steps)
 	switch {
 	case (p.ctInfo == ctRelated || p.ctInfo == ctRelatedReply) && p.proto == protoICMP:
 		if !icmpReplyTranslation(p, m) {
@@ -74,8 +74,9 @@ func (w *World) natHook(v *visitor, c *chain, p *packet) bool {
 		w.lost(v, p)
 		return false
 	}
-	natPacket(p, m)
-	w.rewrote(v, p, before, asked)
+	if natPacket(p, m) {
+		w.rewrote(v, p, before, asked)
+	}
 	return v.hook != hookOutput || w.natReroute(v, p)
 }
 
@@ -88,23 +89,20 @@ func (w *World) natReroute(v *visitor, p *packet) bool {
 
 // rewrote notes what NAT did to the packet, with the rule that asked for it or,
 // when none did, with the connection's entry.
-func (w *World) rewrote(v *visitor, p *packet, before ends, asked int) {
-	if p.ends() == before {
+func (w *World) rewrote(v *visitor, p *packet, before int32, asked int) {
+	j := p.journey
+	if p.ends() == j.headers[before].ends() {
 		return
 	}
-	j := p.journey
 	if len(j.steps) > asked {
 		switch s := &j.steps[len(j.steps)-1]; s.verdict {
 		case trace.Snat, trace.Dnat, trace.Masq, trace.Redirect:
-			p.seen = j.keep(&p.header)
-			s.after = p.seen
+			s.after = j.look(p)
 			return
 		}
 	}
-	was := p.header
-	was.src, was.dst, was.sport, was.dport = before.src, before.dst, before.sport, before.dport
 	s := w.note(p, trace.Conntrack, nil)
-	s.before, s.conn, s.hook = j.keep(&was), p.ct, v.hook
+	s.before, s.conn, s.hook = before, p.ct, v.hook
 }
 
 // ends are what NAT rewrites of a packet.
@@ -115,39 +113,42 @@ type ends struct {
 
 func (h *header) ends() ends { return ends{h.src, h.dst, h.sport, h.dport} }
 
-// natPacket rewrites one end of a packet, if its connection's entry says so
-// (nf_nat_packet).
-func natPacket(p *packet, m manip) {
+// natPacket rewrites one end of a packet, if its connection's entry says so, and
+// reports whether it does (nf_nat_packet).
+func natPacket(p *packet, m manip) bool {
 	status := m.nat()
 	dir := p.ctInfo.dir()
 	if dir == reply {
 		status ^= ctNAT
 	}
-	if p.ct.status&status != 0 {
-		manipulate(&p.header, p.ct.tuples[1-dir].turned(), m)
+	if p.ct.status&status == 0 {
+		return false
 	}
+	manipulate(p.writable(), &p.ct.tuples[1-dir], m)
+	return true
 }
 
-// manipulate makes one end of a packet what it is in the tuple (nf_nat_manip_pkt).
-func manipulate(h *header, t tuple, m manip) {
+// manipulate makes one end of a packet what the tuple of the opposite direction
+// says (nf_nat_manip_pkt): its source is where the answer goes, its destination
+// where the answer comes from.
+func manipulate(h *header, answer *tuple, m manip) {
 	if m == manipSrc {
-		h.src = t.src
+		h.src = answer.dst
 	} else {
-		h.dst = t.dst
-	}
-	if !h.first() {
-		return
+		h.dst = answer.src
 	}
 	switch h.proto {
 	case protoTCP, protoUDP:
-		if m == manipSrc {
-			h.sport = t.sport
-		} else {
-			h.dport = t.dport
+		switch {
+		case !h.first(): // it has no ports
+		case m == manipSrc:
+			h.sport = answer.dport
+		default:
+			h.dport = answer.sport
 		}
 	case protoICMP:
-		if !icmpError(h.icmpType) && t.proto == protoICMP {
-			h.sport, h.dport = t.sport, t.sport // the identifier is the same for both ends
+		if h.first() && !icmpError(h.icmpType) && answer.proto == protoICMP {
+			h.sport, h.dport = answer.sport, answer.sport // the identifier is the same for both ends
 		}
 	}
 }
@@ -405,12 +406,12 @@ func icmpReplyTranslation(p *packet, m manip) bool {
 	if ct.status&status == 0 {
 		return true
 	}
-	other := ct.tuples[1-dir]
-	if p.quoted != nil {
-		inner := *p.quoted // others may hold the same
-		manipulate(&inner, other, 1-m)
+	answer := &ct.tuples[1-dir]
+	if p.quoted != nil { // it went the opposite way
+		inner, way := *p.quoted, answer.turned() // others may hold the same
+		manipulate(&inner, &way, 1-m)
 		p.quoted = &inner
 	}
-	manipulate(&p.header, other.turned(), m)
+	manipulate(p.writable(), answer, m)
 	return true
 }

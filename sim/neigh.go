@@ -125,10 +125,11 @@ func (w *World) neighSend(nb *neigh, p *packet) {
 	} else if nb.used = w.now; w.neighEvent(nb, p) {
 		return
 	}
-	p.srcMAC, p.dstMAC = nb.dev.mac, nb.mac
+	src := nb.dev.mac
 	if p.bridgedDNAT { // its source comes back in brNfPreRoutingFinishSlow; packet sockets see it so already
-		p.srcMAC = p.bridgedSrc
+		src = p.bridgedSrc
 	}
+	p.setMACs(src, nb.mac)
 	w.devXmit(nb.dev, p)
 }
 

@@ -170,6 +170,18 @@ func (w *World) clone(p *packet) *packet {
 	return c
 }
 
+// writable is the header to somebody who is about to change it
+// (skb_ensure_writable): the next step of the journey shows it anew.
+func (p *packet) writable() *header {
+	p.seen = unseen
+	return &p.header
+}
+
+func (p *packet) setMACs(src, dst MAC) {
+	h := p.writable()
+	h.srcMAC, h.dstMAC = src, dst
+}
+
 func (h *header) isARP() bool { return h.etherType == ethARP }
 
 // first reports whether the packet carries the beginning of its transport

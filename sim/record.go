@@ -46,8 +46,10 @@ type branch struct {
 type trail struct {
 	journey *journey
 	branch  int32
-	seen    int32 // its header as it was noted last
+	seen    int32 // its header as it was noted last; unseen: it has changed since
 }
+
+const unseen int32 = -1
 
 // step is a trace.Step before anybody has asked for it.
 type step struct {
@@ -117,7 +119,7 @@ func (w *World) depart(p *packet, f *flow, reply bool) {
 	r.count++
 	j.id, j.flow, j.reply, j.start, j.live = r.count, f, reply, w.now, 1
 	j.branches = append(j.branches, branch{parent: -1})
-	p.flow, p.reply, p.trail = f, reply, trail{journey: j, seen: j.keep(&p.header)}
+	p.flow, p.reply, p.trail = f, reply, trail{journey: j, seen: unseen}
 	r.journeys = append(r.journeys, j)
 }
 
@@ -135,14 +137,25 @@ func (j *journey) keep(h *header) int32 {
 	return int32(len(j.headers) - 1)
 }
 
+// look keeps p's header as it is now, if it has changed since the last look.
+func (j *journey) look(p *packet) int32 {
+	if p.seen == unseen {
+		p.seen = j.keep(&p.header)
+	} else if strict && j.headers[p.seen] != p.header {
+		panic("a header changed that nobody had asked to be writable")
+	}
+	return p.seen
+}
+
+// strict is on in tests.
+var strict bool
+
 // note records that p is at a point. The caller fills in what else there is to
 // say, before the next note. What rewrote the packet sets before.
 func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
 	w.now += stepTime
 	j := p.journey
-	if p.header != j.headers[p.seen] {
-		p.seen = j.keep(&p.header)
-	}
+	seen := j.look(p)
 	n := len(j.steps)
 	if n < cap(j.steps) {
 		j.steps = j.steps[:n+1]
@@ -151,7 +164,7 @@ func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
 	}
 	s := &j.steps[n]
 	*s = step{}
-	s.branch, s.ns, s.dev, s.point, s.at, s.before, s.after, s.carried = p.branch, p.ns, dev, point, w.now, p.seen, p.seen, p.carried
+	s.branch, s.ns, s.dev, s.point, s.at, s.before, s.after, s.carried = p.branch, p.ns, dev, point, w.now, seen, seen, p.carried
 	return s
 }
 

@@ -187,6 +187,7 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	s := w.note(p, trace.Tunnel, dev)
 	s.after = p.journey.within(&p.header, &outer)
 	o.trail, o.carried = p.trail, p.carry()
+	o.seen = unseen
 	o.route, o.routed = r, true
 	w.xmits++
 	w.ipLocalOut(n, o)
@@ -273,6 +274,7 @@ func (w *World) vxlanRcv(n *Netns, o *packet) bool {
 	}
 	p := o.inner
 	p.trail, p.mark = o.trail, o.mark
+	p.seen = unseen
 	p.ns = n
 	p.scrub(dev.ns)
 	s := w.note(p, trace.Tunnel, dev)
