@@ -54,7 +54,7 @@ func dial(t *testing.T, hs *httptest.Server, sibling *pageConn) *pageConn {
 
 func (p *pageConn) read(t *testing.T) Message {
 	t.Helper()
-	p.SetReadDeadline(time.Now().Add(5 * time.Second))
+	p.SetReadDeadline(time.Now().Add(30 * time.Second))
 	var m Message
 	if err := p.ReadJSON(&m); err != nil {
 		t.Fatalf("reading: %v", err)
@@ -331,7 +331,7 @@ func TestTooLongAMessage(t *testing.T) {
 	hs, _, _ := start(t, nil)
 	p := dial(t, hs, nil)
 	p.ask(t, Request{Type: "command", Node: "host", Text: strings.Repeat("x", maxMessage)})
-	p.SetReadDeadline(time.Now().Add(5 * time.Second))
+	p.SetReadDeadline(time.Now().Add(30 * time.Second))
 	_, _, err := p.ReadMessage()
 	if !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
 		t.Errorf("reading: %v, want close 1009", err)
@@ -489,7 +489,7 @@ func TestTooManyLabs(t *testing.T) {
 	}
 	dial(t, hs, a).open(t) // a second page needs no further lab
 	b.Close()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if sum(last(c.do(t, open))) == "done" {
 			break
 		}
@@ -528,7 +528,7 @@ func TestForgetsOldestRoom(t *testing.T) {
 	hs, s, _ := start(t, func(c *Config) { c.MaxLabs, c.Idle = 1, time.Millisecond })
 	for i := range maxRooms + 5 {
 		p := dial(t, hs, nil)
-		for end := time.Now().Add(5 * time.Second); sum(last(p.do(t, Request{Type: "open", V: ProtocolVersion, Lesson: "test"}))) != "done"; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); sum(last(p.do(t, Request{Type: "open", V: ProtocolVersion, Lesson: "test"}))) != "done"; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("browser %d got no lab", i)
 			}
@@ -548,7 +548,7 @@ func TestIdle(t *testing.T) {
 	hs, s, labs := start(t, func(c *Config) { c.Idle, c.Forget = 20*time.Millisecond, 200*time.Millisecond })
 	wait := func(what string, ok func() bool) {
 		t.Helper()
-		for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("waited in vain until %s", what)
 			}
@@ -674,7 +674,7 @@ func TestServerStops(t *testing.T) {
 	if !labs.Last().Closed() {
 		t.Error("a lab outlived the server")
 	}
-	p.SetReadDeadline(time.Now().Add(5 * time.Second))
+	p.SetReadDeadline(time.Now().Add(30 * time.Second))
 	for {
 		_, _, err := p.ReadMessage()
 		if err == nil {

@@ -37,7 +37,8 @@ func TestDockerExplained(t *testing.T) {
 		for _, on := range []string{onSim, onKernel} {
 			t.Run(c.name+"/"+on, func(t *testing.T) {
 				t.Parallel()
-				done := played(t, on, c.before+c.command)
+				done, sh := explainLab(t, on)
+				must(t, sh, c.before+c.command)
 				lab, sh := explainLab(t, on)
 				must(t, sh, c.before)
 				first, rest, _ := strings.Cut(c.command+" ", " ") // before a container's own command
@@ -63,8 +64,8 @@ func TestDockerExplained(t *testing.T) {
 					}
 				}
 				var ds []state.Difference
-				for range 40 { // a namespace dies in the background
-					if ds = state.Diff(done, snapshotOf(t, lab)); len(ds) == 0 {
+				for range 200 { // a namespace dies in the background
+					if ds = state.Diff(snapshotOf(t, done), snapshotOf(t, lab)); len(ds) == 0 {
 						break
 					}
 					time.Sleep(25 * time.Millisecond)
@@ -98,15 +99,6 @@ func explainLab(t *testing.T, on string) (lessons.Backend, *lessons.Shell) {
 	sh := lessons.NewShell(lab)
 	t.Cleanup(sh.Close)
 	return lab, sh
-}
-
-// played is what a lab holds after the lines.
-func played(t *testing.T, on, lines string) *state.Snapshot {
-	t.Helper()
-	lab, sh := explainLab(t, on)
-	must(t, sh, lines)
-	time.Sleep(map[string]time.Duration{onKernel: 50 * time.Millisecond}[on]) // a namespace dies in the background
-	return snapshotOf(t, lab)
 }
 
 func must(t *testing.T, sh *lessons.Shell, lines string) string {

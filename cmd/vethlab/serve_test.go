@@ -175,7 +175,7 @@ func TestServeWithoutKernel(t *testing.T) {
 	if m.Hello == nil || m.Hello.Backend != "sim" || !strings.Contains(m.Hello.Reason+m.Hello.Fix, "max_user_namespaces") {
 		t.Errorf("hello %+v, want the simulator, and why", m.Hello)
 	}
-	for end := time.Now().Add(5 * time.Second); !strings.Contains(s.output(), "vethlab doctor"); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(s.output(), "vethlab doctor"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("serve does not say what is missing: %q", s.output())
 		}
