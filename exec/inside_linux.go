@@ -32,10 +32,9 @@ const role = "lab"
 // other process it returns at once. Call it first in main, and in TestMain.
 func Init() {
 	sandbox.Register(role, runInside)
-	sandbox.Register(roleTool, runTool)
 	sandbox.Register(roleHTTP, runHTTP)
 	sandbox.Register(roleDNS, runDNS)
-	sandbox.Register(roleSpawn, runSpawn)
+	sandbox.Register(roleProxy, runProxy)
 	sandbox.Main()
 }
 
@@ -43,6 +42,7 @@ func Init() {
 type inside struct {
 	asm *capture.Assembler
 	iptables
+	starter starter
 
 	apply    sync.Mutex // one operation at a time
 	flushing sync.Mutex
@@ -78,7 +78,7 @@ func runInside() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	conn := os.NewFile(sandbox.Control, "control")
+	conn := sandbox.OpenControl()
 	in := &inside{
 		procs: map[int]*process{}, tools: map[int]*process{}, cancels: map[int]context.CancelFunc{}, started: map[int]bool{},
 		out: make(chan response, 64), wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), busy: make(chan struct{}, 1),

@@ -42,6 +42,9 @@ type node struct {
 	filter *capture.Netfilter // nil in a switch
 	route  *mnl.Conn          // rtnetlink's notifications
 
+	viewing sync.Mutex
+	view    *view // what its tools see; nil until the first
+
 	mu       sync.Mutex
 	names    map[int]string // ifindex → name, forgotten when a link changes
 	tables   []state.Table
@@ -244,6 +247,9 @@ func (n *node) close() {
 	if n.handle != nil {
 		n.handle.Close()
 	}
+	n.viewing.Lock()
+	n.view.close()
+	n.viewing.Unlock()
 	n.ns.Close()
 }
 

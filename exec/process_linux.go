@@ -2,9 +2,7 @@ package exec
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -22,15 +20,8 @@ import (
 	"vethlab/sim/op"
 )
 
-// roleTool is what a process is re-executed as to become a tool: it takes on
-// the machine's view, and then execs.
-const roleTool = "tool"
-
-// Variables that tell a re-executed process where it is.
-const (
-	machineVar = "VETHLAB_MACHINE"
-	nodeVar    = "VETHLAB_NODE"
-)
+// nodeVar tells a re-executed process where it is.
+const nodeVar = "VETHLAB_NODE"
 
 // process is a background process of a node: a built-in server.
 type process struct {
@@ -48,21 +39,22 @@ func (in *inside) run(ctx context.Context, n *node, argv []string, stdin string)
 	if len(argv) == 0 {
 		return op.Result{}, nil
 	}
-	if _, err := osexec.LookPath(argv[0]); err != nil {
+	path, err := osexec.LookPath(argv[0])
+	if err != nil {
 		return failed(&op.Failure{What: op.NoTool, Name: argv[0]}), nil
 	}
-	cmd := sandbox.Self(roleTool, argv...)
-	cmd.Env = append(cmd.Env, machineVar+"="+n.machine, nodeVar+"="+cmp.Or(n.hostname, n.name))
-	if len(n.files) > 0 {
-		files, err := json.Marshal(n.files)
-		if err != nil {
-			return op.Result{}, err
-		}
-		cmd.Env = append(cmd.Env, filesVar+"="+string(files))
+	v, err := in.viewOf(n)
+	if err != nil {
+		return op.Result{}, err
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Setpgid: true}
-	return in.finish(ctx, n, cmd, stdin)
+	cmd := &osexec.Cmd{Path: path, Args: argv, Env: toolEnv()}
+	return in.finish(ctx, n, cmd, stdin, func() error {
+		return in.startIn(n.ns, v, cmd, func() error { return in.start(cmd) })
+	})
 }
+
+// toolEnv is the environment that the machine's tools begin with.
+func toolEnv() []string { return sandbox.Self("").Env[1:] }
 
 // probe runs ping, curl or iptables with arguments of our own making. They need
 // the node's network and nothing of its machine, so they start without what run
@@ -72,17 +64,20 @@ func (in *inside) probe(ctx context.Context, n *node, argv []string) (op.Result,
 	if err != nil {
 		return failed(&op.Failure{What: op.NoTool, Name: argv[0]}), nil
 	}
-	cmd := &osexec.Cmd{Path: path, Args: argv, Env: sandbox.Self("").Env[1:], SysProcAttr: &syscall.SysProcAttr{Setpgid: true}}
-	return in.finish(ctx, n, cmd, "")
+	cmd := &osexec.Cmd{Path: path, Args: argv, Env: toolEnv(), SysProcAttr: &syscall.SysProcAttr{Setpgid: true}}
+	return in.finish(ctx, n, cmd, "", func() error { return n.enter(func() error { return in.start(cmd) }) })
 }
 
-// finish starts a prepared command in a node and waits for its end or the context's.
-func (in *inside) finish(ctx context.Context, n *node, cmd *osexec.Cmd, stdin string) (op.Result, error) {
+// finish has a prepared command started and waits for its end or the context's.
+func (in *inside) finish(ctx context.Context, n *node, cmd *osexec.Cmd, stdin string, start func() error) (op.Result, error) {
 	cmd.Stdin = strings.NewReader(stdin)
 	out, errs := &capped{}, &capped{}
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.WaitDelay = 200 * time.Millisecond // a child left behind may hold the pipes open
-	err := n.enter(func() error { return in.start(cmd) })
+	err := start()
+	if refused, ok := errors.AsType[*os.PathError](err); ok && refused.Path == cmd.Path { // it cannot be exec'ed
+		return op.Result{Status: 126, Stderr: fmt.Sprintf("vethlab: %s: %v\n", cmd.Args[0], refused.Err)}, nil
+	}
 	if err != nil {
 		return op.Result{}, fmt.Errorf("start %s: %w", cmd.Args[0], err)
 	}
@@ -111,33 +106,6 @@ func (in *inside) finish(ctx context.Context, n *node, cmd *osexec.Cmd, stdin st
 		res.Status = 130
 	}
 	return res, nil
-}
-
-// runTool is the tool's process: in the node's network namespace already, in
-// mount and uts namespaces of its own.
-func runTool() {
-	machine, node := os.Getenv(machineVar), os.Getenv(nodeVar)
-	os.Unsetenv(machineVar)
-	os.Unsetenv(nodeVar)
-	err := sandbox.EnterMachine(machine, node)
-	if text := os.Getenv(filesVar); err == nil && text != "" {
-		var files map[string]string
-		if err = json.Unmarshal([]byte(text), &files); err == nil {
-			err = bindFiles(files)
-		}
-	}
-	os.Unsetenv(filesVar)
-	if err == nil {
-		err = sandbox.LimitTool()
-	}
-	if err == nil {
-		var path string
-		if path, err = osexec.LookPath(os.Args[0]); err == nil {
-			err = unix.Exec(path, os.Args, os.Environ())
-		}
-	}
-	fmt.Fprintf(os.Stderr, "vethlab: %s: %v\n", os.Args[0], err)
-	os.Exit(126)
 }
 
 // capped keeps the first part of what a command prints. Then it breaks the

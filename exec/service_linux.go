@@ -72,17 +72,21 @@ func (in *inside) serveDNS(n *node, o op.DNSServe) (op.Result, error) {
 func ready(err error) {
 	w := os.NewFile(sandbox.Control, "ready")
 	defer w.Close()
-	var errno syscall.Errno
-	switch {
-	case err == nil:
+	if err == nil {
 		fmt.Fprint(w, "ready")
 		return
-	case errors.As(err, &errno): // in Python's words: the name is Python's
-		fmt.Fprintf(w, "OSError: [Errno %d] %s\n", errno, sentence(errno.Error()))
-	default:
-		fmt.Fprintln(w, err)
 	}
+	fmt.Fprint(w, refusal(err))
 	os.Exit(1)
+}
+
+// refusal is what a server says of an error.
+func refusal(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) { // in Python's words: the name is Python's
+		return fmt.Sprintf("OSError: [Errno %d] %s\n", errno, sentence(errno.Error()))
+	}
+	return err.Error() + "\n"
 }
 
 func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -2,7 +2,6 @@ package exec
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,14 +25,11 @@ import (
 // /run/netns pins, but a process keeps, is a node like any other: of the name
 // that the process has in its variable NODE, else pid-N.
 
-// roleSpawn is what a process of op.Spawn is re-executed as.
-const roleSpawn = "spawn"
+// roleProxy is what docker-proxy is re-executed as.
+const roleProxy = "proxy"
 
-const (
-	hostnameVar = "VETHLAB_HOSTNAME"
-	filesVar    = "VETHLAB_FILES" // JSON: a path here → the machine's file
-	keeperVar   = "NODE"
-)
+// keeperVar is the variable that names a process's namespace.
+const keeperVar = "NODE"
 
 // spawn starts a process in the background, in the node or in a new namespace.
 // It returns when the process is what it was to become.
@@ -42,33 +37,46 @@ func (in *inside) spawn(n *node, o op.Spawn) (op.Result, error) {
 	if len(o.Argv) == 0 {
 		return op.Result{}, nil
 	}
-	files, err := json.Marshal(o.Files)
+	pid := op.FirstSpawn + int(in.spawned.Add(1))
+	cmd, says, err := spawned(o.Argv, cmp.Or(o.Node, n.name))
 	if err != nil {
-		return op.Result{}, err
+		return op.Result{Status: 1, Stderr: refusal(err)}, nil
 	}
-	cmd := sandbox.Self(roleSpawn, o.Argv...)
-	cmd.Env = append(cmd.Env, machineVar+"="+n.machine, nodeVar+"="+n.name, filesVar+"="+string(files), hostnameVar+"="+cmp.Or(o.Hostname, n.name))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS}
 	if !o.NewNet {
-		return in.launch(n, cmd, o.Argv, nil)
+		v, err := in.viewOf(n)
+		if err == nil && (len(o.Files) > 0 || o.Hostname != "") {
+			if v, err = in.starter.newView(n.ns, n.machine, cmp.Or(o.Hostname, n.name), o.Files); err == nil {
+				defer v.close()
+			}
+		}
+		if err != nil {
+			return op.Result{}, err
+		}
+		return in.launch(n, cmd, o.Argv, says, func() error { return in.startIn(n.ns, v, cmd, func() error { return in.startAs(cmd, pid) }) }, nil)
 	}
-	cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
 	if o.Node != "" {
 		cmd.Env = append(cmd.Env, keeperVar+"="+o.Node)
 	}
+	ns, err := newNS("")
+	if err != nil {
+		return op.Result{}, err
+	}
+	v, err := in.starter.newView(ns, n.machine, cmp.Or(o.Hostname, n.name), o.Files)
+	if err != nil {
+		ns.Close()
+		return op.Result{}, err
+	}
 	in.scan.Lock() // else a look for namespaces finds this one half made
 	defer in.scan.Unlock()
-	return in.launch(n, cmd, o.Argv, func(p *process) error {
+	opened := false
+	res, err := in.launch(n, cmd, o.Argv, says, func() error { return in.startIn(ns, v, cmd, func() error { return in.startAs(cmd, pid) }) }, func(p *process) error {
 		pid := cmd.Process.Pid
-		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-		if err != nil {
-			return err
-		}
 		m, err := in.openNode(in.freeName(cmp.Or(o.Node, "pid-"+strconv.Itoa(pid))), state.Container, n.machine, ns)
 		if err != nil {
 			return err
 		}
-		m.mounted, m.keeper, m.files, p.node = false, pid, o.Files, m.name
+		opened = true
+		m.mounted, m.keeper, m.files, m.view, p.node = false, pid, o.Files, v, m.name
 		m.hostname = o.Hostname
 		in.mu.Lock()
 		in.nodes = append(in.nodes, m)
@@ -76,6 +84,36 @@ func (in *inside) spawn(n *node, o op.Spawn) (op.Result, error) {
 		in.touch(m)
 		return nil
 	})
+	if !opened {
+		v.close()
+		ns.Close()
+	}
+	return res, err
+}
+
+// spawned makes the command of a process that is started in the background, and
+// tells whether it says when it is ready: our own programs do. Others are once
+// they are exec'ed.
+func spawned(argv []string, node string) (cmd *osexec.Cmd, says bool, err error) {
+	switch {
+	case argv[0] == "docker-proxy":
+		return sandbox.Self(roleProxy, argv...), true, nil
+	case len(argv) > 2 && argv[1] == "-m" && argv[2] == "http.server":
+		port, bind := "8000", "0.0.0.0"
+		for i := 3; i < len(argv); i++ {
+			if (argv[i] == "--bind" || argv[i] == "-b") && i+1 < len(argv) {
+				i++
+				bind = argv[i]
+			} else {
+				port = argv[i]
+			}
+		}
+		cmd = sandbox.Self(roleHTTP, argv...)
+		cmd.Env = append(cmd.Env, nodeVar+"="+node, addrVar+"="+net.JoinHostPort(bind, port))
+		return cmd, true, nil
+	}
+	path, err := osexec.LookPath(argv[0])
+	return &osexec.Cmd{Path: path, Args: argv, Env: toolEnv()}, false, err
 }
 
 // freeName is a name that no node has: other machines, or a nameless
@@ -87,19 +125,29 @@ func (in *inside) freeName(name string) string {
 	return name
 }
 
-// launch starts a process that says on its control socket when it is ready.
-// started, if not nil, is called once it is there.
-func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, started func(*process) error) (op.Result, error) {
-	r, w, err := os.Pipe()
+// launch has a process started that, if it says anything, says on its control
+// socket when it is ready. started, if not nil, is called once it is there.
+func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, says bool, start func() error, started func(*process) error) (op.Result, error) {
+	var r *os.File
+	if says {
+		var w *os.File
+		var err error
+		if r, w, err = os.Pipe(); err != nil {
+			return op.Result{}, err
+		}
+		defer r.Close()
+		defer w.Close()
+		cmd.ExtraFiles = []*os.File{w}
+	}
+	err := start()
+	if refused, ok := errors.AsType[*os.PathError](err); ok && refused.Path == cmd.Path { // it cannot be exec'ed
+		return op.Result{Status: 1, Stderr: refusal(refused.Err)}, nil
+	}
 	if err != nil {
 		return op.Result{}, err
 	}
-	defer r.Close()
-	cmd.ExtraFiles = []*os.File{w}
-	err = n.enter(func() error { return in.startAs(cmd, op.FirstSpawn+int(in.spawned.Add(1))) })
-	w.Close()
-	if err != nil {
-		return op.Result{}, err
+	if says {
+		cmd.ExtraFiles[0].Close()
 	}
 	p := &process{cmd: cmd, node: n.name, argv: argv, done: make(chan struct{})}
 	if started != nil {
@@ -121,11 +169,13 @@ func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, started func(*
 		_ = cmd.Process.Kill() // it may have ended by itself
 		return op.Result{}, err
 	}
-	said := make([]byte, 512)
-	k, _ := r.Read(said) // the end of the pipe without a word means that it died
-	if msg := string(said[:k]); msg != "ready" {
-		<-p.done
-		return op.Result{Status: 1, Stderr: msg}, nil
+	if says {
+		said := make([]byte, 512)
+		k, _ := r.Read(said) // the end of the pipe without a word means that it died
+		if msg := string(said[:k]); msg != "ready" {
+			<-p.done
+			return op.Result{Status: 1, Stderr: msg}, nil
+		}
 	}
 	in.touch(n)
 	return op.Result{Output: strconv.Itoa(cmd.Process.Pid) + "\n"}, nil
@@ -185,59 +235,6 @@ func (in *inside) awaitKilled(argv []string) {
 	}
 }
 
-// runSpawn is the process: in its network namespace already, in mount and uts
-// namespaces of its own.
-func runSpawn() {
-	var files map[string]string
-	err := json.Unmarshal([]byte(os.Getenv(filesVar)), &files)
-	if err == nil {
-		err = sandbox.EnterMachine(os.Getenv(machineVar), os.Getenv(hostnameVar))
-	}
-	if err == nil {
-		err = bindFiles(files)
-	}
-	if err == nil {
-		err = sandbox.LimitTool()
-	}
-	name := os.Getenv(keeperVar)
-	if name != "" {
-		os.Setenv(nodeVar, name)
-	}
-	for _, v := range []string{machineVar, filesVar, hostnameVar} {
-		os.Unsetenv(v)
-	}
-	if err != nil {
-		ready(err)
-	}
-	argv := os.Args
-	switch {
-	case argv[0] == "docker-proxy":
-		runProxy(argv[1:])
-	case len(argv) > 2 && argv[1] == "-m" && argv[2] == "http.server":
-		port, bind := "8000", "0.0.0.0"
-		for i := 3; i < len(argv); i++ {
-			if (argv[i] == "--bind" || argv[i] == "-b") && i+1 < len(argv) {
-				i++
-				bind = argv[i]
-			} else {
-				port = argv[i]
-			}
-		}
-		os.Setenv(addrVar, net.JoinHostPort(bind, port))
-		runHTTP()
-	default:
-		path, err := osexec.LookPath(argv[0])
-		if err == nil {
-			os.Unsetenv(nodeVar)
-			w := os.NewFile(sandbox.Control, "ready")
-			fmt.Fprint(w, "ready")
-			w.Close()
-			err = unix.Exec(path, argv, os.Environ())
-		}
-		ready(err)
-	}
-}
-
 // bindFiles shows, at each path, a file of the machine instead of what is there.
 func bindFiles(files map[string]string) error {
 	for at, file := range files {
@@ -257,7 +254,8 @@ const proxyIdle = 90 * time.Second
 
 // runProxy is docker-proxy: it takes connections in its own namespace, and
 // passes on what they say over connections of its own.
-func runProxy(args []string) {
+func runProxy() {
+	args := os.Args[1:]
 	flag := map[string]string{}
 	for i := 0; i+1 < len(args); i += 2 {
 		flag[args[i]] = args[i+1]

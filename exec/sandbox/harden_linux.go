@@ -19,6 +19,14 @@ func harden() error {
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0); err != nil {
 		return err
 	}
+	if !raceDetector {
+		// Memory of its own that a process may map: the tools' limit, which they have
+		// from their parent. Not RLIMIT_AS: Go reserves more address space than it uses.
+		const most = 1 << 30 // bytes
+		if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+			return fmt.Errorf("setrlimit: %w", err)
+		}
+	}
 	for what, most := range map[int]uint64{
 		unix.RLIMIT_CORE:   0,
 		unix.RLIMIT_NOFILE: 1024,
@@ -30,7 +38,7 @@ func harden() error {
 		}
 	}
 	// No user namespace within: most holes of the last years began with one.
-	for name, most := range map[string]string{"max_user_namespaces": "0", "max_cgroup_namespaces": "0", "max_net_namespaces": "200", "max_mnt_namespaces": "200"} {
+	for name, most := range map[string]string{"max_user_namespaces": "0", "max_cgroup_namespaces": "0", "max_net_namespaces": "200", "max_mnt_namespaces": "400"} {
 		if err := os.WriteFile("/proc/sys/user/"+name, []byte(most), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -138,18 +146,6 @@ func dropPrivileges() error {
 		return fmt.Errorf("seccomp: %w", errno)
 	}
 	return nil
-}
-
-// LimitTool bounds one of the machine's tools: its memory, and its share of the
-// processor beside the server's.
-func LimitTool() error {
-	// Bytes of memory of its own that it may map. Not RLIMIT_AS: Go reserves more
-	// address space than it uses, and this process has yet to exec the tool.
-	const most = 1 << 30
-	if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}); err != nil {
-		return fmt.Errorf("setrlimit: %w", err)
-	}
-	return unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
 }
 
 // ShieldInit makes the calling process, a sandbox's init, one that nothing it

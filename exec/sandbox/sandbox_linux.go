@@ -73,6 +73,7 @@ func init() { Register(roleInit, runInit) }
 func runInit() {
 	runtime.LockOSThread()
 	then := os.Getenv(thenVar)
+	closeOnExec(Control + 1) // what whoever started the server left open
 	err := makeRoot(os.Getenv(iptablesVar))
 	if err == nil {
 		err = harden()
@@ -86,6 +87,24 @@ func runInit() {
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+// closeOnExec has the file descriptors from first on closed by the next exec.
+func closeOnExec(first int) {
+	if unix.CloseRange(uint(first), ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	const most = 1 << 16
+	for fd := first; fd < most; fd++ { // before Linux 5.11
+		unix.CloseOnExec(fd)
+	}
+}
+
+// OpenControl returns the init's end of the socket pair. No program that the
+// init starts has it: who has speaks to the server in the init's name.
+func OpenControl() *os.File {
+	unix.CloseOnExec(Control)
+	return os.NewFile(Control, "control")
 }
 
 // Start makes a sandbox whose init runs the given role. iptables chooses the
