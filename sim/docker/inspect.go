@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"text/template"
 	"time"
 )
 
@@ -234,16 +233,17 @@ func (c *call) render(format string, found []any, missing []string) (int, error)
 		c.out.Write(b)
 		c.out.WriteString("\n")
 	} else {
-		t, err := template.New("").Funcs(functions).Parse(format)
+		t, err := c.newFormat(format)
 		if err != nil {
 			fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
 			return 64, nil
 		}
 		for _, o := range found {
 			var b bytes.Buffer
-			if err := t.Execute(&b, o); err != nil {
+			if err := t.execute(&b, o); err != nil {
 				// A name of the API's that the struct does not have: the client looks in the JSON.
 				b.Reset()
+				t.Option("missingkey=error")
 				raw, jerr := json.Marshal(o)
 				var m map[string]any
 				d := json.NewDecoder(bytes.NewReader(raw))
@@ -254,7 +254,7 @@ func (c *call) render(format string, found []any, missing []string) (int, error)
 				if jerr != nil {
 					return 1, lost{jerr}
 				}
-				if err := t.Option("missingkey=error").Execute(&b, m); err != nil {
+				if err := t.execute(&b, m); err != nil {
 					fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
 					c.out.WriteString("\n")
 					return 1, nil

@@ -1,36 +1,14 @@
 package docker
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"text/template"
 	"time"
 )
 
 // docker ps, and what it shares with other tables.
-
-// functions are those of the client's templates (docker/cli, templates).
-var functions = template.FuncMap{
-	"json": func(v any) string {
-		var b strings.Builder
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		_ = e.Encode(v) // what is inspected is plain data
-		return strings.TrimSpace(b.String())
-	},
-	"split": strings.Split, "join": strings.Join, "title": strings.ToTitle, "lower": strings.ToLower, "upper": strings.ToUpper,
-	"println": fmt.Sprintln,
-	"pad": func(s string, before, after int) string {
-		if s == "" {
-			return s
-		}
-		return strings.Repeat(" ", before) + s + strings.Repeat(" ", after)
-	},
-	"truncate": func(s string, n int) string { return s[:min(n, len(s))] },
-}
 
 // Row is what a format of docker ps can name.
 type Row struct {
@@ -64,7 +42,7 @@ func table[T any](c *call, format, usual string, headers T, rows []T) (int, erro
 		format = "{{json .}}"
 	}
 	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(strings.TrimSpace(format))
-	t, err := template.New("").Funcs(functions).Parse(format)
+	t, err := c.newFormat(format)
 	if err != nil {
 		fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
 		return 1, nil
@@ -74,7 +52,7 @@ func table[T any](c *call, format, usual string, headers T, rows []T) (int, erro
 		rows = append([]T{headers}, rows...)
 	}
 	for _, r := range rows {
-		if err := t.Execute(&b, r); err != nil {
+		if err := t.execute(&b, r); err != nil {
 			fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
 			return 1, nil
 		}
