@@ -62,8 +62,10 @@ func (c *call) subcommand(path string, args []string) (int, error) {
 	switch {
 	case name == "network" && path == "docker":
 		return c.network(args[1:])
-	case (name == "swarm" || name == "node") && path == "docker":
-		return c.swarm()
+	case name == "swarm" && path == "docker":
+		return c.grouped("docker swarm", groups[name], swarmCommands, args[1:])
+	case name == "node" && path == "docker":
+		return c.grouped("docker node", groups[name], nodeCommands, args[1:])
 	case name == "container" && path == "docker":
 		if len(args) == 1 || args[1] == "--help" {
 			fmt.Fprint(&c.out, group(path+" "+name, groups[name]))

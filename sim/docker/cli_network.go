@@ -217,6 +217,9 @@ func matches(subnet, data string) (bool, error) {
 	return err == nil && s.Contains(ip), nil
 }
 
+const ingressWarning = "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same docker engine version. " +
+	"Otherwise, removal may not be effective and functionality of newly create ingress networks will be impaired.\nAre you sure you want to continue? [y/N] "
+
 func (c *call) cliNetworkRemove(path string, args []string) (int, error) {
 	args, status, done := c.parse(newFlags(path, "NETWORK [NETWORK...]", "Remove one or more networks", 1, -1), args)
 	if done {
@@ -228,6 +231,12 @@ func (c *call) cliNetworkRemove(path string, args []string) (int, error) {
 			continue
 		}
 		n, err := c.findNetwork(name)
+		if err == nil && n.Ingress {
+			c.out.WriteString(ingressWarning)
+			if answer := strings.ToLower(strings.TrimSpace(c.stdin)); answer != "y" && answer != "yes" {
+				continue
+			}
+		}
 		if err == nil {
 			if err = c.networkRemove(n); err == nil {
 				fmt.Fprintln(&c.out, name)
@@ -271,13 +280,17 @@ func (c *call) cliConnect(path string, args []string) (int, error) {
 
 // connectTo is (*Daemon).ConnectToNetwork with its refusals.
 func (c *call) connectTo(network, container, ip string, aliases, links []string) error {
-	n, err := c.findNetwork(network)
+	ct, unknown := c.lookup(container)
+	find := c.findNetwork
+	if unknown == nil && ct.Running {
+		find = c.attachable
+	}
+	n, err := find(network)
 	if err != nil {
 		return err
 	}
-	ct, err := c.lookup(container)
-	if err != nil {
-		return err
+	if unknown != nil {
+		return unknown
 	}
 	ep := &Endpoint{Network: n.ID, Aliases: aliases}
 	for _, l := range links {
@@ -425,7 +438,7 @@ func (c *call) cliNetworkList(path string, args []string) (int, error) {
 		for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
 			labels = append(labels, k+"="+n.Labels[k])
 		}
-		rows = append(rows, NetworkRow{id, n.Name, n.Driver, n.Scope, "false", fmt.Sprint(n.Internal), strings.Join(labels, ","),
+		rows = append(rows, NetworkRow{id, n.Name, n.driver(), n.Scope, "false", fmt.Sprint(n.Internal), strings.Join(labels, ","),
 			time.Unix(0, 0).UTC().Add(n.Created).Format("2006-01-02 15:04:05 -0700 MST")})
 	}
 	if quiet.on() && format.value == "" {
@@ -483,7 +496,11 @@ type NetworkResource struct {
 	Containers                    map[string]EndpointResource
 	Options                       map[string]string
 	Labels                        map[string]string
+	Peers                         []PeerResource `json:",omitempty"`
 }
+
+// PeerResource is a machine that takes part in an overlay network.
+type PeerResource struct{ Name, IP string }
 
 // EndpointResource is a container in it.
 type EndpointResource struct {
@@ -491,6 +508,9 @@ type EndpointResource struct {
 }
 
 func (c *call) inspectNetwork(n *Network) any {
+	if n.Driver == "overlay" {
+		return c.inspectOverlay(n)
+	}
 	r := NetworkResource{Name: n.Name, ID: n.ID, Created: time.Unix(0, 0).UTC().Add(n.Created), Scope: n.Scope, Driver: n.Driver, Internal: n.Internal,
 		Attachable: n.Attach, Ingress: n.Ingress, Options: n.Options, Labels: n.Labels, Containers: map[string]EndpointResource{}}
 	r.IPAM.Driver = "default"
@@ -519,7 +539,68 @@ func (c *call) inspectNetwork(n *Network) any {
 		if ep.IP.IsValid() {
 			e.IPv4Address = netip.PrefixFrom(ep.IP, n.subnet().Bits()).String()
 		}
+		if ep.Outward {
+			e.Name = "gateway_" + ct.ID[:12]
+		}
 		r.Containers[ct.ID] = e
+	}
+	if c.d.Swarm != nil {
+		for _, b := range c.d.Swarm.Boxes {
+			if ep := b.Box.endpoint(n); ep != nil {
+				r.Containers[b.Box.Name] = EndpointResource{Name: "gateway_" + b.Box.Name, EndpointID: ep.ID, MacAddress: ep.MAC,
+					IPv4Address: netip.PrefixFrom(ep.IP, n.subnet().Bits()).String()}
+			}
+		}
+	}
+	return r
+}
+
+// driver is what lists say: nothing for a network that the swarm's manager could
+// give no subnet.
+func (n *Network) driver() string {
+	if n.Driver == "overlay" && len(n.Pools) == 0 {
+		return ""
+	}
+	return n.Driver
+}
+
+// inspectOverlay tells of an overlay network: what its manager gave it, and, where
+// this machine takes part, who is in it.
+func (c *call) inspectOverlay(n *Network) any {
+	r := NetworkResource{Name: n.Name, ID: n.ID, Created: time.Unix(0, 0).UTC().Add(n.Created), Scope: n.Scope, Driver: n.driver(), Internal: n.Internal,
+		Attachable: n.Attach, Ingress: n.Ingress}
+	if len(n.Pools) == 0 {
+		return r
+	}
+	r.IPAM.Driver, r.IPAM.Config = "default", n.IPAM
+	r.Options = maps.Clone(n.Options)
+	if r.Options == nil {
+		r.Options = map[string]string{}
+	}
+	r.Options["com.docker.network.driver.overlay.vxlanid_list"] = fmt.Sprint(n.VNI)
+	if len(n.Labels) > 0 {
+		r.Labels = n.Labels
+	}
+	b := c.d.part(n)
+	if b == nil {
+		return r
+	}
+	if r.Labels == nil {
+		r.Labels = map[string]string{}
+	}
+	r.Containers = map[string]EndpointResource{}
+	tell := func(key, name string, ep *Endpoint) {
+		r.Containers[key] = EndpointResource{Name: name, EndpointID: ep.ID, MacAddress: ep.MAC, IPv4Address: netip.PrefixFrom(ep.IP, n.subnet().Bits()).String()}
+	}
+	for _, ct := range c.d.attached(n) {
+		tell(ct.ID, ct.Name, ct.endpoint(n))
+	}
+	tell(b.Box.Name, n.Name+"-endpoint", b.Box.endpoint(n))
+	cl, _ := c.cluster()
+	for _, node := range cl.Nodes {
+		if d := c.engine.daemons[node.Machine]; node.Left == 0 && d != nil && d.part(n) != nil {
+			r.Peers = append(r.Peers, PeerResource{node.Gossip, node.Addr.String()})
+		}
 	}
 	return r
 }
@@ -544,6 +625,9 @@ func (c *call) cliNetworkPrune(path string, args []string) (int, error) {
 	var gone []string
 	for _, n := range slices.Clone(c.d.Networks) {
 		if predefinedName(n.Name) || slices.ContainsFunc(c.d.Containers, func(ct *Container) bool { return ct.endpoint(n) != nil && ct.Running }) {
+			continue
+		}
+		if _, err := c.manages(); n.Ingress || n.Scope == "swarm" && err != nil {
 			continue
 		}
 		if err := c.networkRemove(n); err != nil {

@@ -269,6 +269,7 @@ func (c *call) start(ct *Container) (err error) {
 					c.deleteEndpoint(n, ep)
 				}
 			}
+			ct.Endpoints = slices.DeleteFunc(ct.Endpoints, func(ep *Endpoint) bool { return ep.Outward })
 			if _, is := err.(*Error); is {
 				ct.ExitCode = 128
 			}
@@ -323,15 +324,15 @@ func (c *call) allocate(ct *Container, done *[]*Endpoint) error {
 	}
 	for _, ep := range ct.joined() {
 		if name, unknown := strings.CutPrefix(ep.Network, "?"); unknown {
-			n, err := c.findNetwork(name)
+			n, err := c.attachable(name)
 			if err != nil {
 				return err
 			}
 			ep.Network = n.ID
 		}
-		n := c.d.networkByID(ep.Network)
-		if n == nil {
-			return refuse(NotFound, "network %s not found", ep.Network)
+		n, err := c.attachable(ep.Network)
+		if err != nil {
+			return err
 		}
 		if !n.userDefined() {
 			switch {
@@ -374,7 +375,11 @@ func (c *call) allocate(ct *Container, done *[]*Endpoint) error {
 		}
 		return c.writeHosts(ct)
 	}
-	return nil
+	err = c.defaultGateway(ct)
+	if ep := ct.outward(); ep != nil {
+		*done = append(*done, ep)
+	}
+	return err
 }
 
 // process starts what runs in the container, and so makes its namespace.
@@ -495,16 +500,12 @@ func (c *call) exited(ct *Container, code int) error {
 		if err := c.linkContainers(ct, n, ep, false); err != nil {
 			return err
 		}
-		if n.Driver == "overlay" {
-			if err := c.leaveOverlay(ct, n, ep); err != nil {
-				return err
-			}
-		}
 		if c.explain && !c.shared(ct) { // the pair has gone with the namespace
 			ep.HostDev = ""
 		}
 		c.deleteEndpoint(n, ep)
 	}
+	ct.Endpoints = slices.DeleteFunc(ct.Endpoints, func(ep *Endpoint) bool { return ep.Outward })
 	ct.Running, ct.Pid, ct.Node, ct.ExitCode, ct.EndedAt, ct.NextDev = false, 0, "", code, c.now(), 0
 	ct.Names = ""
 	if err := c.tellNames(); err != nil {

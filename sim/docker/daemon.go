@@ -121,6 +121,9 @@ func (c *call) startDaemon(f *flagSet) error {
 		return fmt.Errorf("failed to start daemon: Error initializing network controller: %w", err)
 	}
 	c.d.Running = true
+	if err := c.rejoin(); err != nil {
+		return err
+	}
 	for _, ct := range slices.Clone(c.d.Containers) {
 		if restarts(ct) {
 			if err := c.start(ct); err != nil {
@@ -161,6 +164,13 @@ func (c *call) stopDaemon() error {
 			return err
 		}
 		ct.Stopped = stopped
+	}
+	if c.d.Swarm != nil {
+		for _, b := range slices.Clone(c.d.Swarm.Boxes) {
+			if err := c.partDown(b, true); err != nil {
+				return err
+			}
+		}
 	}
 	c.d.Running = false
 	return nil

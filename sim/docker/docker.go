@@ -28,7 +28,8 @@
 //	bridge.go    the bridge driver                                 ipam.go       pools and addresses
 //	container.go create, start, stop, rm                           endpoint.go   veth pair and sandbox
 //	ports.go     -p, allocation, mapping, docker-proxy             files.go      hosts, resolv.conf, hostname
-//	resolver.go  the embedded DNS server                           overlay.go    swarm and overlay networks
+//	resolver.go  the embedded DNS server                           swarm.go      machines that share networks
+//	overlay.go   the overlay driver                                gwbridge.go   docker_gwbridge
 package docker
 
 import (
@@ -59,16 +60,17 @@ type Lab interface {
 type Engine struct {
 	lab Lab
 
-	mu      sync.Mutex
-	daemons map[string]*Daemon // by machine
-	random  *rand.Rand         // ids, MAC addresses and names: the same in every lab
-	source  *rand.PCG          // its state
+	mu       sync.Mutex
+	daemons  map[string]*Daemon  // by machine
+	clusters map[string]*Cluster // swarms, by ID
+	random   *rand.Rand          // ids, MAC addresses and names: the same in every lab
+	source   *rand.PCG           // its state
 }
 
 // Wrap installs Docker on the machines of a lab. No daemon runs yet.
 func Wrap(lab Lab) *Engine {
 	source := rand.NewPCG(0x0d0c, 0)
-	return &Engine{lab: lab, daemons: map[string]*Daemon{}, random: rand.New(source), source: source}
+	return &Engine{lab: lab, daemons: map[string]*Daemon{}, clusters: map[string]*Cluster{}, random: rand.New(source), source: source}
 }
 
 // Restore is Wrap for a lab that goes on from a snapshot: with the daemons that
@@ -88,13 +90,17 @@ func Restore(lab Lab, s *state.Snapshot) (*Engine, error) {
 	if k.Daemons != nil {
 		e.daemons = k.Daemons
 	}
+	if k.Clusters != nil {
+		e.clusters = k.Clusters
+	}
 	return e, nil
 }
 
 // kept is what a snapshot holds of an Engine.
 type kept struct {
-	Random  []byte
-	Daemons map[string]*Daemon
+	Random   []byte
+	Daemons  map[string]*Daemon
+	Clusters map[string]*Cluster `json:",omitempty"`
 }
 
 // Snapshot returns the state of all nodes, and what the daemons keep.
@@ -105,7 +111,7 @@ func (e *Engine) Snapshot(ctx context.Context) (*state.Snapshot, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	k := kept{Daemons: map[string]*Daemon{}}
+	k := kept{Daemons: map[string]*Daemon{}, Clusters: e.clusters}
 	for machine, d := range e.daemons {
 		if d.Running || len(d.Networks) > 0 {
 			k.Daemons[machine] = d
@@ -157,6 +163,7 @@ type Container struct {
 	Running              bool
 	Pid                  int    // of the process that keeps the namespace; 0 while it does not run
 	Node                 string // the lab's name for the namespace; the machine's with --net=host
+	Box                  string `json:",omitempty"` // no container, but a sandbox of dockerd's own: its name in /run/netns
 	StartedAt, EndedAt   time.Duration
 	ExitCode             int
 	AutoRemove           bool   // --rm
@@ -226,6 +233,7 @@ type Endpoint struct {
 	Links   []Link     // names the embedded DNS server knows in this network only
 	WantIP  netip.Addr `json:",omitzero"` // --ip
 	Order   int        // in which the container's came to be
+	Outward bool       `json:",omitempty"` // in docker_gwbridge, for the default route only
 
 	// Set while the container runs.
 	IP       netip.Addr `json:",omitzero"`

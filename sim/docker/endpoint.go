@@ -23,22 +23,27 @@ func (c *call) createEndpoint(ct *Container, n *Network, ep *Endpoint) (err erro
 	switch n.Driver {
 	case "null", "host":
 		return nil
+	case "overlay":
+		if err := c.attachOverlay(ct, n, ep); err != nil {
+			c.deleteEndpoint(n, ep)
+			return err
+		}
+		return nil
 	}
 	ep.IP, err = n.allocate(ep.WantIP)
 	if err != nil {
 		return err
 	}
 	ep.MAC = ct.MAC
-	if ep.MAC == "" {
+	if ep.MAC == "" || ep.Outward {
 		ep.MAC = macOf(ep.IP)
 	}
 	ep.Gateway = netip.Addr{}
 	if len(n.Pools) > 0 {
 		ep.Gateway = n.Pools[0].Gateway
 	}
-	ct.HostIPs = append(ct.HostIPs, ep.IP)
-	if n.Driver == "overlay" {
-		return c.joinOverlay(ct, n, ep)
+	if !ep.Outward {
+		ct.HostIPs = append(ct.HostIPs, ep.IP)
 	}
 	defer func() {
 		if err != nil {
@@ -83,6 +88,10 @@ func reason(err error) string {
 // deleteEndpoint takes the pair away, where it still is, and gives the address
 // back.
 func (c *call) deleteEndpoint(n *Network, ep *Endpoint) {
+	if n.Driver == "overlay" {
+		_ = c.leaveOverlay(n, ep) // a lost lab says so at the next line, too
+		ep.HostDev = ""
+	}
 	if ep.HostDev != "" {
 		if host, err := c.host(); err == nil && (host.Link(ep.HostDev) != nil || c.explain) {
 			_ = c.try("ip link del %s", ep.HostDev) // it may have gone with its namespace
@@ -139,6 +148,12 @@ func (c *call) enter(ct *Container, n *Network, ep *Endpoint, prefix string, bit
 func (c *call) sorted(ct *Container) []*Endpoint {
 	eps := slices.Clone(ct.Endpoints)
 	slices.SortStableFunc(eps, func(a, b *Endpoint) int {
+		if a.Outward || b.Outward {
+			if b.Outward {
+				return -1
+			}
+			return 1
+		}
 		na, nb := c.d.networkByID(a.Network), c.d.networkByID(b.Network)
 		if na == nil || nb == nil {
 			return 0
@@ -233,7 +248,10 @@ func (c *call) connect(ct *Container, n *Network, ep *Endpoint) (err error) {
 	if err := c.populate(ct, n, ep); err != nil {
 		return err
 	}
-	return c.externalTo(ct, before)
+	if err := c.externalTo(ct, before); err != nil {
+		return err
+	}
+	return c.defaultGateway(ct)
 }
 
 // number notes when an endpoint came to its container.
@@ -266,14 +284,9 @@ func (c *call) disconnect(ct *Container, n *Network, force bool) error {
 			return err
 		}
 	}
-	if n.Driver == "overlay" {
-		if err := c.leaveOverlay(ct, n, ep); err != nil {
-			return err
-		}
-	}
 	ct.Endpoints = slices.DeleteFunc(ct.Endpoints, func(e *Endpoint) bool { return e == ep })
 	c.deleteEndpoint(n, ep)
-	if n.userDefined() {
+	if n.userDefined() && n.Driver != "overlay" {
 		ct.HostIPs = nil // libnetwork forgets every line with the container's name
 	}
 	now := c.gatewayEndpoint(ct)
@@ -284,6 +297,9 @@ func (c *call) disconnect(ct *Container, n *Network, force bool) error {
 		if err := c.externalTo(ct, nil); err != nil {
 			return err
 		}
+	}
+	if err := c.defaultGateway(ct); err != nil {
+		return err
 	}
 	if err := c.tellNames(); err != nil {
 		return err

@@ -180,7 +180,7 @@ func (c *call) inspect(ct *Container) *inspected {
 	}
 	for _, ep := range ct.joined() {
 		n := c.d.networkByID(ep.Network)
-		if n == nil {
+		if n == nil || ep.Outward {
 			continue
 		}
 		e := &endpointSettings{NetworkID: n.ID, Gateway: text(ep.Gateway), IPAddress: text(ep.IP), MacAddress: ep.MAC}
@@ -193,7 +193,9 @@ func (c *call) inspect(ct *Container) *inspected {
 		if ep.IP.IsValid() && len(n.Pools) > 0 {
 			e.IPPrefixLen = n.Pools[0].Subnet.Bits()
 		}
-		if ep.WantIP.IsValid() {
+		if n.Driver == "overlay" && ep.IP.IsValid() { // the manager chose it
+			e.IPAMConfig = &ipamConfig{ep.IP.String()}
+		} else if ep.WantIP.IsValid() {
 			e.IPAMConfig = &ipamConfig{ep.WantIP.String()}
 		}
 		for _, l := range ep.Links {

@@ -54,7 +54,7 @@ func (d *Daemon) pools() []netip.Prefix {
 // reserved reports whether a subnet overlaps with a network's.
 func (d *Daemon) reserved(p netip.Prefix) bool {
 	return slices.ContainsFunc(d.Networks, func(n *Network) bool {
-		return slices.ContainsFunc(n.Pools, func(q Pool) bool { return q.Subnet.Overlaps(p) })
+		return n.Driver != "overlay" && slices.ContainsFunc(n.Pools, func(q Pool) bool { return q.Subnet.Overlaps(p) })
 	})
 }
 

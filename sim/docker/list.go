@@ -233,7 +233,7 @@ func (c *call) cliList(path string, args []string) (int, error) {
 		}
 		var networks []string
 		for _, ep := range ct.joined() {
-			if n := c.d.networkByID(ep.Network); n != nil {
+			if n := c.d.networkByID(ep.Network); n != nil && !ep.Outward {
 				networks = append(networks, n.Name)
 			}
 		}

@@ -56,7 +56,7 @@ func predefinedName(name string) bool {
 
 // networkCreate makes a network that somebody asked for (createNetwork).
 func (c *call) networkCreate(o NetworkCreate) (*Network, error) {
-	if predefinedName(o.Name) {
+	if predefinedName(o.Name) && o.Driver != "overlay" {
 		return nil, refuse(Forbid, "operation is not permitted on predefined %s network", o.Name)
 	}
 	if o.Name == "" || slices.ContainsFunc(c.d.Networks, func(n *Network) bool { return n.Name == o.Name }) {
@@ -185,13 +185,19 @@ func (c *call) networkRemove(n *Network) error {
 	if predefinedName(n.Name) {
 		return refuse(Forbid, "%s is a pre-defined network and cannot be removed", n.Name)
 	}
-	for _, ct := range c.d.Containers {
-		if ct.Running && ct.endpoint(n) != nil {
-			return refuse(Forbid, "error while removing network: network %s id %s has active endpoints", n.Name, n.ID)
-		}
-	}
 	if n.Driver == "overlay" {
 		return c.overlayRemove(n)
+	}
+	users := slices.Clone(c.d.Containers)
+	if c.d.Swarm != nil {
+		for _, b := range c.d.Swarm.Boxes {
+			users = append(users, b.Box)
+		}
+	}
+	for _, ct := range users {
+		if (ct.Running || ct.Box != "") && ct.endpoint(n) != nil {
+			return refuse(Forbid, "error while removing network: network %s id %s has active endpoints", n.Name, n.ID)
+		}
 	}
 	if err := c.bridgeDown(n); err != nil {
 		return err

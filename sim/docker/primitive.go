@@ -67,6 +67,9 @@ func (c *call) do(format string, args ...any) error {
 // nsenter -t PID -n LINE.
 func (c *call) within(ct *Container, format string, args ...any) error {
 	line := fmt.Sprintf(format, args...)
+	if ct.Box != "" {
+		return c.in(ct.Box, "%s", line)
+	}
 	if ct.Pid != 0 || c.explain {
 		line = "nsenter -t " + ct.pid() + " -n " + line
 	}
@@ -187,8 +190,11 @@ func (c *call) host() (*state.Node, error) {
 }
 
 // pid is the container's process as a line names it: $pid where none was
-// started, in an explanation.
+// started, in an explanation. A sandbox of dockerd's own is named instead.
 func (ct *Container) pid() string {
+	if ct.Box != "" {
+		return ct.Box
+	}
 	if ct.Pid <= 0 {
 		return "$pid"
 	}

@@ -20,7 +20,12 @@ import (
 const resolverIP = "127.0.0.11"
 
 // namesDir is where the names are that a container's name server knows.
-func (ct *Container) namesDir() string { return "/var/lib/docker/containers/" + ct.ID + "/names" }
+func (ct *Container) namesDir() string {
+	if ct.Box != "" {
+		return "/var/lib/docker/network/files/" + ct.ID
+	}
+	return "/var/lib/docker/containers/" + ct.ID + "/names"
+}
 
 // startResolver gives a container its name server, when it comes to the first
 // network that somebody made.
@@ -42,8 +47,10 @@ func (c *call) startResolver(ct *Container) error {
 	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "ndots") }) {
 		options = append(options, "ndots:0")
 	}
-	if err := c.write(ct.file("resolv.conf"), resolvText([]string{resolverIP}, fields(searchLine, text), options)); err != nil {
-		return err
+	if ct.Box == "" {
+		if err := c.write(ct.file("resolv.conf"), resolvText([]string{resolverIP}, fields(searchLine, text), options)); err != nil {
+			return err
+		}
 	}
 	port := firstRandom + c.engine.random.IntN(lastRandom-firstRandom+1)
 	ct.Resolver = port
@@ -81,7 +88,12 @@ func (c *call) stopResolver(ct *Container) error {
 		return nil
 	}
 	ct.Resolver = 0
-	_, err := c.result(ct.Node, "pkill -f "+ct.namesDir())
+	var err error
+	if ct.Box != "" {
+		err = c.within(ct, "pkill -f %s", ct.namesDir())
+	} else {
+		_, err = c.result(ct.Node, "pkill -f "+ct.namesDir())
+	}
 	if l := (lost{}); errors.As(err, &l) {
 		return err
 	}
@@ -89,8 +101,20 @@ func (c *call) stopResolver(ct *Container) error {
 }
 
 // tellNames writes down, for every name server that runs, the names it answers
-// for, where they have changed.
+// for, where they have changed: those of this machine, and of its swarm.
 func (c *call) tellNames() error {
+	if err := c.tellOwnNames(); err != nil {
+		return err
+	}
+	for _, d := range c.others() {
+		if err := c.on(d, c.tellOwnNames); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *call) tellOwnNames() error {
 	for _, ct := range c.d.Containers {
 		if ct.Resolver == 0 {
 			continue
@@ -117,7 +141,14 @@ func (c *call) names(ct *Container) string {
 		if n == nil || !n.userDefined() || !ep.IP.IsValid() {
 			continue
 		}
-		for _, other := range c.d.Containers {
+		all := c.d.Containers
+		if n.Driver == "overlay" {
+			all = slices.Clone(all)
+			for _, d := range c.others() {
+				all = append(all, d.Containers...)
+			}
+		}
+		for _, other := range all {
 			at := other.endpoint(n)
 			if at == nil || !at.IP.IsValid() {
 				continue

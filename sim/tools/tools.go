@@ -82,6 +82,8 @@ func (l *Lab) Apply(ctx context.Context, node string, o op.Op) (op.Result, error
 	var err error
 	if n := l.world.Named(node); n != nil {
 		node = n.Name()
+	} else {
+		_, node = op.SplitAt(node)
 	}
 	if ok {
 		res, err = l.run(ctx, node, t)
