@@ -269,7 +269,7 @@ func (w *World) brForward(br, to *Link, p *packet, from *Link) {
 		return
 	}
 	if from != nil {
-		w.note(p, trace.Bridge, br)
+		w.note(p, atBridge, br)
 	}
 	w.brDeliver(br, to, p, from)
 }
@@ -298,7 +298,7 @@ func (w *World) brFlood(br *Link, p *packet, from *Link, up *packet) {
 		}
 		if !noted {
 			noted = true
-			w.note(p, trace.Bridge, br)
+			w.note(p, atBridge, br)
 		}
 		if prev != nil {
 			w.brDeliver(br, prev, w.clone(p), from)

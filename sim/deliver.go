@@ -29,7 +29,7 @@ func (w *World) localDeliver(n *Netns, p *packet) {
 	case protoTCP:
 		w.tcpRcv(n, p)
 	default:
-		w.note(p, trace.Socket, nil)
+		w.note(p, atSocket, nil)
 		w.answer(p, ending{disposition: trace.Delivered, code: trace.CodeDelivered}, func() { w.icmpSend(p, icmpDestUnreach, icmpProtUnreach, 0) })
 	}
 }
@@ -44,8 +44,9 @@ func (w *World) answer(p *packet, e ending, send func()) {
 			src = p.dst
 		}
 		if _, errno := n.routeOutput(p.src, src, nil, 0, 0); errno != 0 {
-			s := w.note(p, trace.RouteStep, nil)
-			s.verdict, s.code, s.ip = trace.NoRoute, trace.CodeNoWayBack, p.src
+			s := w.note(p, atRoute, nil)
+			s.verdict = trace.NoRoute
+			p.journey.remark(s, remark{code: trace.CodeNoWayBack, ip: p.src})
 			w.end(p, ending{disposition: trace.NoWayBack, code: trace.CodeNoWayBack, ip: p.src})
 			return
 		}
@@ -58,14 +59,14 @@ func (w *World) answer(p *packet, e ending, send func()) {
 // icmpRcv takes an ICMP message (icmp_rcv, net/ipv4/icmp.c).
 func (w *World) icmpRcv(n *Netns, p *packet) {
 	delivered := ending{disposition: trace.Delivered, code: trace.CodeDelivered}
-	s := w.note(p, trace.Socket, nil)
+	s := w.note(p, atSocket, nil)
 	switch p.icmpType {
 	case icmpEcho:
 		if n.sys.echoIgnoreAll != 0 || p.route.toAll() && n.sys.echoIgnoreBroadcasts != 0 {
 			w.end(p, delivered)
 			return
 		}
-		s.code = trace.CodeEcho
+		p.journey.remark(s, remark{code: trace.CodeEcho})
 		w.answer(p, delivered, func() { w.icmpEcho(n, p) })
 	case icmpEchoReply:
 		w.pingRcv(n, p, delivered)

@@ -39,7 +39,7 @@ func (w *World) arrive(dev *Link, p *packet) {
 	if p.typ == toLoopback { // no packet socket sees it (packet_rcv, net/packet/af_packet.c)
 		return
 	}
-	w.note(p, trace.RX, dev)
+	w.note(p, atRX, dev)
 	if len(dev.ns.taps) > 0 {
 		w.tapped(dev, p, false)
 	}
@@ -91,8 +91,7 @@ func (w *World) devXmit(dev *Link, p *packet) {
 		return
 	}
 	w.xmits++
-	defer func() { w.xmits-- }()
-	w.note(p, trace.TX, dev)
+	w.note(p, atTX, dev)
 	if len(dev.ns.taps) > 0 {
 		w.tapped(dev, p, true)
 	}
@@ -112,6 +111,7 @@ func (w *World) devXmit(dev *Link, p *packet) {
 		w.vxlanXmit(dev, p)
 		w.drops = drops
 	}
+	w.xmits--
 }
 
 // forwardTo puts a frame on another device's doorstep (__dev_forward_skb).

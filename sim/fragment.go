@@ -127,7 +127,7 @@ func (w *World) defragFor(n *Netns, p *packet, h hookPoint) *packet {
 		q.timer = w.after(fragTime, func() { w.fragExpired(n, k, q) })
 	}
 	if h != hookInput {
-		w.note(p, hookTrace[h], nil).verdict = trace.Pass
+		w.note(p, point(h), nil).verdict = trace.Pass
 	}
 	w.waits(p, ending{disposition: trace.Vanished, code: trace.CodeReassembly})
 	end := p.fragOffset + uint16(p.len-20)

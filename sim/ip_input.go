@@ -59,14 +59,14 @@ func (w *World) ipRcvFinish(dev *Link, p *packet) {
 func (w *World) noteRoute(p *packet, local bool) {
 	r := &p.route
 	if local && (r.input || p.in != nil) { // what came by lo keeps the route it left with
-		s := w.note(p, trace.RouteStep, nil)
-		s.verdict, s.row = trace.Local, localRow
+		s := w.note(p, atRoute, nil)
+		s.verdict, s.by = trace.Local, localRow
 		return
 	}
-	s := w.note(p, trace.RouteStep, r.dev)
-	s.verdict, s.row = trace.Forwards, r.row
+	s := w.note(p, atRoute, r.dev)
+	s.verdict, s.by = trace.Forwards, r.row
 	if r.local {
-		s.verdict, s.row = trace.Local, localRow
+		s.verdict, s.by = trace.Local, localRow
 	}
 }
 
@@ -82,8 +82,9 @@ func (w *World) refuseRoute(p *packet, no *refusal) {
 		w.end(p, e)
 		return
 	}
-	s := w.note(p, trace.RouteStep, nil)
-	s.verdict, s.code, s.ip, s.row = trace.NoRoute, no.code, no.ip, no.row
+	s := w.note(p, atRoute, nil)
+	s.verdict, s.by = trace.NoRoute, no.row
+	p.journey.remark(s, remark{code: no.code, ip: no.ip})
 	w.waits(p, e)
 	if no.errno != 0 && dev.conf.forwarding != 0 {
 		p.route = route{dev: p.ns.lo, input: true, typ: rtnUnreachable}

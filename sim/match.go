@@ -48,8 +48,8 @@ type matchState struct {
 
 // newRule makes a rule ready to be matched. A jump to a chain is left to whoever
 // knows the chains.
-func newRule(r *rule.Rule) *nfRule {
-	nr := &nfRule{Rule: r, in: newIfMatch(r.In), out: newIfMatch(r.Out)}
+func newRule(c *chain, r *rule.Rule) *nfRule {
+	nr := &nfRule{Rule: r, chain: c, in: newIfMatch(r.In), out: newIfMatch(r.Out)}
 	nr.verdict, _ = r.Target.(rule.Verdict)
 	if j, ok := r.Target.(*rule.Jump); ok {
 		nr.isGoto = j.Goto

@@ -91,7 +91,7 @@ func (w *World) natReroute(v *visitor, p *packet) bool {
 // when none did, with the connection's entry.
 func (w *World) rewrote(v *visitor, p *packet, before int32, asked int) {
 	j := p.journey
-	if p.ends() == j.headers[before].ends() {
+	if p.ends() == j.looks[before].ends() {
 		return
 	}
 	if len(j.steps) > asked {
@@ -101,8 +101,8 @@ func (w *World) rewrote(v *visitor, p *packet, before int32, asked int) {
 			return
 		}
 	}
-	s := w.note(p, trace.Conntrack, nil)
-	s.before, s.conn, s.hook = before, p.ct, v.hook
+	s := w.note(p, atConntrack, nil)
+	s.before, s.by, s.hook = before, p.ct, v.hook
 }
 
 // ends are what NAT rewrites of a packet.

@@ -34,8 +34,8 @@ const (
 	hookPoints
 )
 
-// hookTrace is what a trace calls the points; a built-in chain has the same name.
-var hookTrace = [hookPoints]trace.Point{trace.Prerouting, trace.Input, trace.Forward, trace.Output, trace.Postrouting}
+// String is what a trace calls the point; a built-in chain has the same name.
+func (h hookPoint) String() string { return string(points[h]) }
 
 // tableID is one of iptables' tables.
 type tableID uint8
@@ -117,6 +117,7 @@ type chain struct {
 // nfRule is a rule in its chain.
 type nfRule struct {
 	*rule.Rule
+	chain          *chain
 	packets, bytes uint64
 	in, out        ifMatch
 	verdict        rule.Verdict // of a target that is nothing but a verdict
@@ -160,7 +161,7 @@ func (n *Netns) rehook() {
 	}
 	if n.nf.nat() {
 		for _, h := range tableInfo[tableNAT].hooks {
-			add(h, hookOp{tableInfo[tableNAT].priority[h], opNAT, n.nf.tables[tableNAT].chain(string(hookTrace[h]))})
+			add(h, hookOp{tableInfo[tableNAT].priority[h], opNAT, n.nf.tables[tableNAT].chain(h.String())})
 		}
 	}
 	if n.ct.users > 0 {
@@ -219,7 +220,7 @@ func (w *World) hook(h hookPoint, p *packet, in, out *Link) bool {
 // passed notes a hook at which nothing had anything to say.
 func (w *World) passed(v *visitor, p *packet) {
 	if len(p.journey.steps) == v.asked {
-		w.note(p, hookTrace[v.hook], nil).verdict = trace.Pass
+		w.note(p, point(v.hook), nil).verdict = trace.Pass
 	}
 }
 
@@ -246,85 +247,74 @@ func (w *World) filterHook(v *visitor, c *chain, p *packet) bool {
 // maxJumps is how deep chains can call chains (NFT_JUMP_STACK_SIZE).
 const maxJumps = 16
 
-// traverse takes a packet through a chain and those that it calls
-// (nft_do_chain, net/netfilter/nf_tables_core.c), and reports whether it was
-// accepted. If not, it has ended.
-func (w *World) traverse(v *visitor, base *chain, p *packet) bool {
-	var stack [maxJumps]struct {
-		c *chain
-		i int
+// traverse takes a packet through a built-in chain, whose policy decides when no
+// rule did, and reports whether it was accepted (nft_do_chain,
+// net/netfilter/nf_tables_core.c). If not, it has ended.
+func (w *World) traverse(v *visitor, c *chain, p *packet) bool {
+	if done := w.walk(v, c, p, 0); done != targetContinue {
+		return done == targetAccept
 	}
-	depth := 0
-	c, i := base, 0
-	for {
-		for i < len(c.rules) {
-			r := c.rules[i]
-			i++
-			if !w.matches(v, r, p) {
-				continue
-			}
-			r.packets++
-			r.bytes += uint64(p.len)
-			switch {
-			case r.verdict == rule.Accept:
-				w.met(v, p, c, i, trace.Accept)
-				return true
-			case r.verdict == rule.Drop:
-				w.met(v, p, c, i, trace.Drop)
-				w.end(p, ending{disposition: trace.Dropped, code: trace.CodeRuleDrop, table: c.table.name(), chain: c.name, rule: i, text: r.Rule})
-				return false
-			case r.verdict == rule.Return:
-				w.met(v, p, c, i, trace.Return)
-				i = len(c.rules)
-			case r.jump != nil && r.isGoto:
-				w.met(v, p, c, i, trace.Goto)
-				c, i = r.jump, 0
-			case r.jump != nil:
-				w.met(v, p, c, i, trace.Jump)
-				if depth == maxJumps {
-					w.vanish(p)
-					return false
-				}
-				stack[depth].c, stack[depth].i = c, i
-				depth++
-				c, i = r.jump, 0
-			case r.Target == nil:
-				w.met(v, p, c, i, trace.Unknown)
-			default:
-				switch w.target(v, c, i, r, p) {
-				case targetAccept:
-					return true
-				case targetGone:
-					return false
-				}
-			}
-		}
-		if depth == 0 {
-			break
-		}
-		depth--
-		c, i = stack[depth].c, stack[depth].i
+	if c.counts { // nft_update_chain_stats
+		c.packets++
+		c.bytes += uint64(p.len)
 	}
-	if base.counts { // nft_update_chain_stats
-		base.packets++
-		base.bytes += uint64(p.len)
-	}
-	if base.drop {
-		w.met(v, p, base, 0, trace.PolicyNo)
-		w.end(p, ending{disposition: trace.Dropped, code: trace.CodePolicyDrop, table: base.table.name(), chain: base.name})
+	if c.drop {
+		w.met(v, p, c, 0, trace.PolicyNo)
+		w.end(p, ending{disposition: trace.Dropped, code: trace.CodePolicyDrop, by: c})
 		return false
 	}
-	w.met(v, p, base, 0, trace.Policy)
+	w.met(v, p, c, 0, trace.Policy)
 	return true
 }
 
-// met notes a rule that matched, or with number 0 the policy.
-func (w *World) met(v *visitor, p *packet, c *chain, number int, verdict trace.Verdict) {
-	s := w.note(p, hookTrace[v.hook], nil)
-	s.chain, s.rule, s.verdict = c, int32(number), verdict
-	if number > 0 {
-		s.met = c.rules[number-1]
+// walk takes a packet through the rules of a chain and of those that it calls.
+func (w *World) walk(v *visitor, c *chain, p *packet, depth int) targetVerdict {
+	for i, r := range c.rules {
+		if !w.matches(v, r, p) {
+			continue
+		}
+		number := i + 1
+		r.packets++
+		r.bytes += uint64(p.len)
+		done := targetContinue
+		switch {
+		case r.verdict == rule.Accept:
+			w.met(v, p, r, number, trace.Accept)
+			return targetAccept
+		case r.verdict == rule.Drop:
+			w.met(v, p, r, number, trace.Drop)
+			w.end(p, ending{disposition: trace.Dropped, code: trace.CodeRuleDrop, by: r, rule: int32(number)})
+			return targetGone
+		case r.verdict == rule.Return:
+			w.met(v, p, r, number, trace.Return)
+			return targetContinue
+		case r.jump != nil && r.isGoto: // and does not come back
+			w.met(v, p, r, number, trace.Goto)
+			return w.walk(v, r.jump, p, depth)
+		case r.jump != nil:
+			w.met(v, p, r, number, trace.Jump)
+			if depth == maxJumps {
+				w.vanish(p)
+				return targetGone
+			}
+			done = w.walk(v, r.jump, p, depth+1)
+		case r.Target == nil:
+			w.met(v, p, r, number, trace.Unknown)
+		default:
+			done = w.target(v, number, r, p)
+		}
+		if done != targetContinue {
+			return done
+		}
 	}
+	return targetContinue
+}
+
+// met notes what decided: a *nfRule that matched, and its number; or the *chain
+// whose policy it was.
+func (w *World) met(v *visitor, p *packet, by any, number int, verdict trace.Verdict) {
+	s := w.note(p, point(v.hook), nil)
+	s.by, s.rule, s.verdict = by, int32(number), verdict
 }
 
 func (t *table) name() string { return tableInfo[t.id].name }
@@ -343,14 +333,14 @@ func (w *World) reroute(v *visitor, p *packet) bool {
 		return true
 	}
 	w.passed(v, p)
-	s := w.note(p, trace.RouteStep, dev)
-	s.verdict, s.ip = trace.NoRoute, p.dst
+	s := w.note(p, atRoute, dev)
+	s.verdict = trace.NoRoute
 	if p.src.loopback() && !p.dst.loopback() {
-		s.code, s.ip = trace.CodeLoopbackReroute, p.src
+		p.journey.remark(s, remark{code: trace.CodeLoopbackReroute, ip: p.src})
 		w.end(p, ending{disposition: trace.Martian, code: trace.CodeLoopbackReroute, ip: p.src, dev: dev})
 		return false
 	}
-	s.code = trace.CodeNoRoute
+	p.journey.remark(s, remark{code: trace.CodeNoRoute, ip: p.dst})
 	w.end(p, ending{disposition: trace.NoRouteTo, code: trace.CodeNoRoute, ip: p.dst})
 	return false
 }

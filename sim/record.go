@@ -28,7 +28,8 @@ type journey struct {
 	reply    bool
 	start    int64
 	steps    []step
-	headers  []header // what steps say the packet looked like: most change nothing
+	looks    []look   // what steps say the packet looked like: most change nothing
+	remarks  []remark // what few steps have to say
 	branches []branch
 	live     int  // copies that are under way
 	told     bool // it is part of a result already
@@ -51,27 +52,54 @@ type trail struct {
 
 const unseen int32 = -1
 
-// step is a trace.Step before anybody has asked for it.
+// step is a trace.Step before anybody has asked for it. It is small, as every
+// point of every journey leaves one.
 type step struct {
-	branch  int32
-	rule    int32 // its number, from 1; 0 is the policy
-	ns      *Netns
-	dev     *Link
-	point   trace.Point
-	chain   *chain
-	met     *nfRule
+	ns     *Netns
+	dev    *Link
+	at     int64
+	branch int32
+	before int32 // of the journey's looks
+	after  int32
+	remark int32 // of the journey's remarks, from 1; 0: none
+	// by is what decided: a *nfRule, or the *chain whose policy it was; the *conn
+	// whose entry rewrote the packet; the *fibRow of a route.
+	by      any
 	verdict trace.Verdict
-	at      int64
-	conn    *conn   // what rewrote the packet, when it was its connection's entry
-	row     *fibRow // route: the row of the table
-	carried *header // VXLAN: the packet inside the one that before and after are about
-	code    string  // one of trace's Codes, with what it needs
-	ip      IP
-	port    uint16
+	rule    int32 // its number, from 1
+	point   point
 	hook    hookPoint // conntrack: where
-	before  int32     // of the journey's headers
-	after   int32
 }
+
+// look is how a packet looked at a step.
+type look struct {
+	header
+	carried *header // VXLAN: of the packet inside, when the header is of the one around it
+}
+
+// remark is one of trace's Codes, with what it needs.
+type remark struct {
+	code string
+	ip   IP
+	port uint16
+}
+
+// point is a trace.Point in a step: a hookPoint, or one of these.
+type point uint8
+
+const (
+	atRX point = iota + point(hookPoints)
+	atBridge
+	atRoute
+	atSocket
+	atConntrack
+	atTunnel
+	atTX
+)
+
+// points are what a trace calls them.
+var points = [...]trace.Point{trace.Prerouting, trace.Input, trace.Forward, trace.Output, trace.Postrouting,
+	trace.RX, trace.Bridge, trace.RouteStep, trace.Socket, trace.Conntrack, trace.Tunnel, trace.TX}
 
 // ending says how a packet, or one copy of it, came to its end. The fields
 // after the code fill the blanks that the code has.
@@ -80,13 +108,11 @@ type ending struct {
 	code        string
 	ns          *Netns
 	dev         *Link
-	ip          IP // src, dst or ip, as the code has it
-	port        uint16
+	by          any // the *nfRule, or the *chain whose policy it was
+	ip          IP  // src, dst or ip, as the code has it
+	rule        int32
 	mtu         int
-	table       string
-	chain       string
-	rule        int
-	text        fmt.Stringer
+	port        uint16
 }
 
 // maxSteps ends a journey that goes round in circles. The longest honest one
@@ -99,7 +125,7 @@ func (r *recorder) begin() {
 	for i, j := range r.journeys {
 		r.journeys[i] = nil
 		if j.live == 0 && len(r.free) < 256 {
-			*j = journey{steps: j.steps[:0], headers: j.headers[:0], branches: j.branches[:0]}
+			j.steps, j.looks, j.remarks, j.branches = j.steps[:0], j.looks[:0], j.remarks[:0], j.branches[:0]
 			r.free = append(r.free, j)
 		}
 	}
@@ -117,7 +143,7 @@ func (w *World) depart(p *packet, f *flow, reply bool) {
 		j = new(journey)
 	}
 	r.count++
-	j.id, j.flow, j.reply, j.start, j.live = r.count, f, reply, w.now, 1
+	j.id, j.flow, j.reply, j.start, j.live, j.told = r.count, f, reply, w.now, 1, false
 	j.branches = append(j.branches, branch{parent: -1})
 	p.flow, p.reply, p.trail = f, reply, trail{journey: j, seen: unseen}
 	r.journeys = append(r.journeys, j)
@@ -131,28 +157,43 @@ func (r *recorder) fork(p *packet) trail {
 	return trail{j, int32(len(j.branches) - 1), p.seen}
 }
 
-// keep keeps a header for steps to point to.
-func (j *journey) keep(h *header) int32 {
-	j.headers = append(j.headers, *h)
-	return int32(len(j.headers) - 1)
-}
-
-// look keeps p's header as it is now, if it has changed since the last look.
+// look is how p looks now, for steps to point to.
 func (j *journey) look(p *packet) int32 {
 	if p.seen == unseen {
-		p.seen = j.keep(&p.header)
-	} else if strict && j.headers[p.seen] != p.header {
-		panic("a header changed that nobody had asked to be writable")
+		p.seen = j.keep(&p.header, p.carried)
+	}
+	if strict {
+		j.check(p)
 	}
 	return p.seen
 }
 
-// strict is on in tests.
+// check panics when a header has changed that nobody had asked to be writable.
+func (j *journey) check(p *packet) {
+	if h := j.looks[p.seen].header; h != p.header {
+		panic(fmt.Sprintf("a header changed behind the journey's back: %v became %v", h, p.header))
+	}
+}
+
+// keep keeps a header, and what it carries.
+func (j *journey) keep(h, carried *header) int32 {
+	n := len(j.looks)
+	if n < cap(j.looks) {
+		j.looks = j.looks[:n+1]
+	} else {
+		j.looks = append(j.looks, look{})
+	}
+	l := &j.looks[n]
+	l.header, l.carried = *h, carried
+	return int32(n)
+}
+
+// strict is on in tests: every step checks.
 var strict bool
 
 // note records that p is at a point. The caller fills in what else there is to
 // say, before the next note. What rewrote the packet sets before.
-func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
+func (w *World) note(p *packet, at point, dev *Link) *step {
 	w.now += stepTime
 	j := p.journey
 	seen := j.look(p)
@@ -164,8 +205,14 @@ func (w *World) note(p *packet, point trace.Point, dev *Link) *step {
 	}
 	s := &j.steps[n]
 	*s = step{}
-	s.branch, s.ns, s.dev, s.point, s.at, s.before, s.after, s.carried = p.branch, p.ns, dev, point, w.now, seen, seen, p.carried
+	s.ns, s.dev, s.at, s.branch, s.before, s.after, s.point = p.ns, dev, w.now, p.branch, seen, seen, at
 	return s
+}
+
+// remark has a step say more.
+func (j *journey) remark(s *step, r remark) {
+	j.remarks = append(j.remarks, r)
+	s.remark = int32(len(j.remarks))
 }
 
 // end records how p ended. The packet is gone: nobody may use it afterwards.
@@ -177,11 +224,13 @@ func (w *World) end(p *packet, e ending) {
 
 // waits records how p would end if nothing more happened to it.
 func (w *World) waits(p *packet, e ending) {
-	if e.ns == nil {
-		e.ns = p.ns
+	end := &p.journey.branches[p.branch].end
+	if *end = e; e.ns == nil {
+		end.ns = p.ns
 	}
-	p.journey.branches[p.branch].end = e
-	w.pieceWaits(p, e)
+	if p.whole != nil {
+		w.pieceWaits(p, *end)
+	}
 }
 
 // goesOn takes back what waits said.
@@ -271,7 +320,7 @@ func (j *journey) trace() trace.Trace {
 	t.Args = e.args()
 	if e.code == trace.CodeVanished {
 		s := last.steps[len(last.steps)-1]
-		t.Args["point"] = string(s.point)
+		t.Args["point"] = string(points[s.point])
 		if s.dev != nil {
 			t.Args["point"] += " " + s.dev.name
 		}
@@ -283,7 +332,7 @@ func (j *journey) trace() trace.Trace {
 // seen is when a packet socket would first have seen the packet.
 func (j *journey) seen() int64 {
 	for i := range j.steps {
-		if s := &j.steps[i]; s.point == trace.TX || s.point == trace.RX {
+		if s := &j.steps[i]; s.point == atTX || s.point == atRX {
 			return s.at
 		}
 	}
@@ -303,7 +352,7 @@ func (j *journey) visits() []*visit {
 				b = j.branches[b].parent
 				v = current[b]
 			}
-			if v != nil && v.ns == s.ns && s.point != trace.RX {
+			if v != nil && v.ns == s.ns && s.point != atRX {
 				v.steps = append(v.steps, s)
 				continue
 			}
@@ -343,7 +392,7 @@ func (j *journey) ending(visits []*visit) ending {
 			own = i
 			continue
 		case d == trace.Delivered || d == trace.NoWayBack:
-			if k := last[i]; k >= 0 && j.steps[k].branch == int32(i) && j.steps[k].carried == nil && (first < 0 || k < last[first]) {
+			if k := last[i]; k >= 0 && j.steps[k].branch == int32(i) && j.looks[j.steps[k].after].carried == nil && (first < 0 || k < last[first]) {
 				first = i // and not the packet around it
 			}
 		}
@@ -378,55 +427,56 @@ func prune(visits []*visit, branches []branch) (kept []*visit, also []string) {
 // onlyArrived reports whether nothing happened to the packet in the node but
 // that it was there.
 func (v *visit) onlyArrived() bool {
-	return !slices.ContainsFunc(v.steps, func(s *step) bool { return s.point != trace.RX })
+	return !slices.ContainsFunc(v.steps, func(s *step) bool { return s.point != atRX })
 }
 
 func (j *journey) public(s *step, start int64) trace.Step {
-	t := trace.Step{Point: s.point, Rule: int(s.rule), Verdict: s.verdict, At: max(0, s.at-start), Timed: s.point == trace.RX || s.point == trace.TX,
-		Before: j.headers[s.before].public(), After: j.headers[s.after].public(), Evidence: trace.Simulated}
-	switch {
-	case s.chain != nil:
-		t.Table, t.Chain = s.chain.table.name(), s.chain.name
-	case s.conn != nil:
-		t.Chain = string(hookTrace[s.hook])
-	}
+	before, after := &j.looks[s.before], &j.looks[s.after]
+	t := trace.Step{Point: points[s.point], Rule: int(s.rule), Verdict: s.verdict, At: max(0, s.at-start), Timed: s.point == atRX || s.point == atTX,
+		Before: before.public(), After: after.public(), Evidence: trace.Simulated}
 	if s.dev != nil {
 		t.Dev = s.dev.name
 	}
 	own := t.Before // of the packet that is on its way, whatever it carries
-	if s.carried != nil {
-		t.Before, t.After = s.carried.inside(t.Before), s.carried.inside(t.After)
+	if after.carried != nil {
+		t.Before, t.After = after.carried.inside(t.Before), after.carried.inside(t.After)
 	}
-	if s.met != nil {
-		t.RuleText = s.met.String()
-	}
-	switch {
-	case s.row == localRow:
-		t.Note = "local " + own.Dst.String()
-	case s.row != nil:
-		t.Note = s.row.String()
-	}
-	if t.Rewritten() {
-		switch {
-		case s.conn != nil:
-			t.Cause = "conntrack: " + s.conn.String()
-		case s.rule > 0:
+	switch by := s.by.(type) {
+	case *nfRule:
+		t.Table, t.Chain, t.RuleText = by.chain.table.name(), by.chain.name, by.String()
+		if t.Rewritten() {
 			t.Cause = fmt.Sprintf("%s %s rule %d: %s", t.Table, t.Chain, s.rule, s.verdict)
 		}
+	case *chain:
+		t.Table, t.Chain = by.table.name(), by.name
+	case *conn:
+		t.Chain = s.hook.String()
+		if t.Rewritten() {
+			t.Cause = "conntrack: " + by.String()
+		}
+	case *fibRow:
+		switch by {
+		case nil: // there was none
+		case localRow:
+			t.Note = "local " + own.Dst.String()
+		default:
+			t.Note = by.String()
+		}
 	}
-	if s.code != "" {
-		e := ending{code: s.code, dev: s.dev, ip: s.ip, port: s.port}
-		t.Code, t.Args = s.code, e.args()
+	if s.remark > 0 {
+		r := &j.remarks[s.remark-1]
+		e := ending{code: r.code, dev: s.dev, ip: r.ip, port: r.port}
+		t.Code, t.Args = r.code, e.args()
 		t.Note = trace.StepNote(t.Code, t.Args)
 	}
 	return t
 }
 
-// within keeps a header as it is inside another packet.
-func (j *journey) within(h, outer *header) int32 {
-	i := *h
-	i.outer = outer
-	return j.keep(&i)
+// within keeps p's header as it is inside another packet.
+func (j *journey) within(p *packet, outer *header) int32 {
+	h := p.header
+	h.outer = outer
+	return j.keep(&h, p.carried)
 }
 
 // inside writes a header with that of the packet around it: around the
@@ -471,10 +521,13 @@ func (e *ending) args() map[string]string {
 	switch e.code {
 	case trace.CodeRuleDrop, trace.CodeRuleReject, trace.CodePolicyDrop:
 		delete(a, "dev")
-		a["table"], a["chain"], a["rule"], a["text"] = e.table, e.chain, strconv.Itoa(e.rule), ""
-		if e.text != nil {
-			a["text"] = e.text.String()
+		a["rule"], a["text"] = strconv.Itoa(int(e.rule)), ""
+		c, ok := e.by.(*chain)
+		if !ok {
+			r := e.by.(*nfRule)
+			c, a["text"] = r.chain, r.String()
 		}
+		a["table"], a["chain"] = c.table.name(), c.name
 	case trace.CodeRefused, trace.CodeListens:
 		a["port"] = strconv.Itoa(int(e.port))
 	case trace.CodeForwardingOff, trace.CodeNoRoute, trace.CodeNoWayBack, trace.CodeMartianDest, trace.CodeBlackhole, trace.CodeUnreachable, trace.CodeProhibit:

@@ -364,7 +364,7 @@ func (t *ruleTx) rule(c *rule.Command, id tableID, r *rule.Rule) *rule.Error {
 			return c.Refused("Index of replacement too big")
 		}
 	}
-	nr := newRule(r)
+	nr := newRule(ch, r)
 	nr.packets, nr.bytes = c.Packets, c.Bytes
 	if j, ok := r.Target.(*rule.Jump); ok {
 		nr.jump = t.chain(id, j.Chain)
@@ -578,7 +578,7 @@ func (t *ruleTx) zeroListed(c *rule.Command, id tableID) {
 
 // renew puts a rule's like in its place, with nothing counted.
 func (t *ruleTx) renew(c *chain, i int) {
-	nr := newRule(c.rules[i].Rule)
+	nr := newRule(c, c.rules[i].Rule)
 	nr.jump = c.rules[i].jump
 	rules := slices.Clone(c.rules)
 	rules[i] = nr

@@ -39,7 +39,7 @@ var savedTables = [tableIDs]tableID{tableMangle, tableSecurity, tableRaw, tableF
 func (t *table) listed() []*chain {
 	var cs []*chain
 	for _, h := range tableInfo[t.id].hooks {
-		cs = append(cs, t.chain(string(hookTrace[h])))
+		cs = append(cs, t.chain(h.String()))
 	}
 	for _, c := range t.chains {
 		if !c.builtin {
@@ -61,7 +61,7 @@ func (n *Netns) snapTables() []state.Table {
 		s := state.Table{Name: t.name()}
 		for i, c := range t.listed() {
 			if c == nil {
-				s.Chains = append(s.Chains, state.Chain{Name: string(hookTrace[tableInfo[id].hooks[i]]), Policy: "ACCEPT", Absent: true})
+				s.Chains = append(s.Chains, state.Chain{Name: tableInfo[id].hooks[i].String(), Policy: "ACCEPT", Absent: true})
 				continue
 			}
 			sc := state.Chain{Name: c.name, Packets: c.packets, Bytes: c.bytes, Counts: c.counts}
@@ -113,7 +113,7 @@ func (n *Netns) restoreTables(all []state.Table) error {
 				if err != nil {
 					return err
 				}
-				nr := newRule(r)
+				nr := newRule(c, r)
 				nr.packets, nr.bytes = sr.Packets, sr.Bytes
 				if j, ok := r.Target.(*rule.Jump); ok {
 					nr.jump = t.chain(j.Chain)

@@ -17,32 +17,32 @@ const (
 	targetGone                          // nowhere
 )
 
-// target carries out the target of rule number of chain c. Jumps and plain
-// verdicts are traverse's.
-func (w *World) target(v *visitor, c *chain, number int, r *nfRule, p *packet) targetVerdict {
+// target carries out the target of a rule, which has that number in its chain.
+// Jumps and plain verdicts are traverse's.
+func (w *World) target(v *visitor, number int, r *nfRule, p *packet) targetVerdict {
 	switch t := r.Target.(type) {
 	case *rule.Reject:
-		w.met(v, p, c, number, trace.Reject)
+		w.met(v, p, r, number, trace.Reject)
 		w.reject(v, t, p)
-		w.end(p, ending{disposition: trace.Rejected, code: trace.CodeRuleReject, table: c.table.name(), chain: c.name, rule: number, text: r})
+		w.end(p, ending{disposition: trace.Rejected, code: trace.CodeRuleReject, by: r, rule: int32(number)})
 		return targetGone
 	case *rule.SNAT:
-		w.met(v, p, c, number, trace.Snat)
+		w.met(v, p, r, number, trace.Snat)
 		p.ns.setupNAT(p.ct, &t.NATRange, manipSrc)
 		return targetAccept
 	case *rule.DNAT:
-		w.met(v, p, c, number, trace.Dnat)
+		w.met(v, p, r, number, trace.Dnat)
 		p.ns.setupNAT(p.ct, &t.NATRange, manipDst)
 		return targetAccept
 	case *rule.Masquerade:
-		w.met(v, p, c, number, trace.Masq)
-		return w.masquerade(v, c, number, r, &t.NATRange, p)
+		w.met(v, p, r, number, trace.Masq)
+		return w.masquerade(v, number, r, &t.NATRange, p)
 	case *rule.Redirect:
-		w.met(v, p, c, number, trace.Redirect)
-		return w.redirect(v, c, number, r, &t.NATRange, p)
+		w.met(v, p, r, number, trace.Redirect)
+		return w.redirect(v, number, r, &t.NATRange, p)
 	case *rule.Netmap:
 		// netmap_tg4. The kernel's trace has no word for it but ACCEPT.
-		w.met(v, p, c, number, trace.Accept)
+		w.met(v, p, r, number, trace.Accept)
 		m, ip := manipAt(v.hook), p.dst
 		if m == manipSrc {
 			ip = p.src
@@ -51,7 +51,7 @@ func (w *World) target(v *visitor, c *chain, number int, r *nfRule, p *packet) t
 		p.ns.setupNAT(p.ct, &rule.NATRange{HasAddr: true, MinAddr: to, MaxAddr: to}, m)
 		return targetAccept
 	}
-	w.met(v, p, c, number, trace.Unknown)
+	w.met(v, p, r, number, trace.Unknown)
 	switch t := r.Target.(type) {
 	case *rule.Mark: // mark_tg
 		p.mark = p.mark&^t.Mask ^ t.Value
@@ -93,13 +93,13 @@ func notrack(p *packet) {
 
 // masquerade gives the packet the address of the link that it leaves by
 // (nf_nat_masquerade_ipv4): the one of the next hop's net, if there is one.
-func (w *World) masquerade(v *visitor, c *chain, number int, r *nfRule, given *rule.NATRange, p *packet) targetVerdict {
+func (w *World) masquerade(v *visitor, number int, r *nfRule, given *rule.NATRange, p *packet) targetVerdict {
 	if p.ct.tuples[original].src == 0 {
 		return targetAccept // a client that has no address yet (DHCP)
 	}
 	ip := v.out.selectAddr(p.route.nextHop(p.dst), scopeUniverse)
 	if ip == 0 {
-		return w.noAddress(c, number, r, p)
+		return w.noAddress(number, r, p)
 	}
 	p.ct.masq = v.out
 	to := *given
@@ -110,7 +110,7 @@ func (w *World) masquerade(v *visitor, c *chain, number int, r *nfRule, given *r
 
 // redirect sends the packet to this node (nf_nat_redirect_ipv4): to the first
 // address of the link that it came by, or to 127.0.0.1 when it was made here.
-func (w *World) redirect(v *visitor, c *chain, number int, r *nfRule, given *rule.NATRange, p *packet) targetVerdict {
+func (w *World) redirect(v *visitor, number int, r *nfRule, given *rule.NATRange, p *packet) targetVerdict {
 	ip := IP(127<<24 | 1)
 	if v.hook != hookOutput {
 		ip = 0
@@ -119,7 +119,7 @@ func (w *World) redirect(v *visitor, c *chain, number int, r *nfRule, given *rul
 		}
 	}
 	if ip == 0 {
-		return w.noAddress(c, number, r, p)
+		return w.noAddress(number, r, p)
 	}
 	to := *given
 	to.HasAddr, to.MinAddr, to.MaxAddr = true, uint32(ip), uint32(ip)
@@ -129,9 +129,9 @@ func (w *World) redirect(v *visitor, c *chain, number int, r *nfRule, given *rul
 
 // noAddress ends a packet that a rule should have given an address that the
 // link has not.
-func (w *World) noAddress(c *chain, number int, r *nfRule, p *packet) targetVerdict {
+func (w *World) noAddress(number int, r *nfRule, p *packet) targetVerdict {
 	p.journey.steps[len(p.journey.steps)-1].verdict = trace.Drop
-	w.end(p, ending{disposition: trace.Dropped, code: trace.CodeRuleDrop, table: c.table.name(), chain: c.name, rule: number, text: r})
+	w.end(p, ending{disposition: trace.Dropped, code: trace.CodeRuleDrop, by: r, rule: int32(number)})
 	return targetGone
 }
 

@@ -243,7 +243,7 @@ func (w *World) tcpConnect(s *Socket, ip IP, port uint16) int {
 // tcpRcv takes a segment (tcp_v4_rcv).
 func (w *World) tcpRcv(n *Netns, p *packet) {
 	if !n.local(p.dst) { // no connection, and no reset, is for everybody (tcp_v4_conn_request, tcp_v4_send_reset)
-		w.note(p, trace.Socket, nil)
+		w.note(p, atSocket, nil)
 		w.end(p, ending{disposition: trace.Delivered, code: trace.CodeDelivered})
 		return
 	}
@@ -254,13 +254,13 @@ func (w *World) tcpRcv(n *Netns, p *packet) {
 		w.tcpDone(s, 0) // TCP_TW_SYN: a new connection between the same ports
 		s = nil
 	}
-	st := w.note(p, trace.Socket, nil)
+	st := w.note(p, atSocket, nil)
 	e := ending{disposition: trace.Delivered, code: trace.CodeDelivered}
 	switch {
 	case opens && listener != nil:
-		st.code, st.port = trace.CodeListens, p.dport
+		p.journey.remark(st, remark{code: trace.CodeListens, port: p.dport})
 	case opens && s == nil:
-		st.code, st.port = trace.CodeRefused, p.dport
+		p.journey.remark(st, remark{code: trace.CodeRefused, port: p.dport})
 		e.code, e.port = trace.CodeRefused, p.dport
 	}
 	switch {

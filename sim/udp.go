@@ -156,13 +156,13 @@ func (w *World) udpRcv(n *Netns, p *packet) {
 	}
 	s := n.udpLookup(p.dst, p.src, p.dport, p.sport, p.iif())
 	e := ending{disposition: trace.Delivered, code: trace.CodeDelivered}
-	st := w.note(p, trace.Socket, nil)
+	st := w.note(p, atSocket, nil)
 	if s == nil && !n.local(p.dst) { // nobody is told (__udp4_lib_mcast_deliver)
 		w.end(p, e)
 		return
 	}
 	if s == nil {
-		st.code, st.port = trace.CodeRefused, p.dport
+		p.journey.remark(st, remark{code: trace.CodeRefused, port: p.dport})
 		e.code, e.port = trace.CodeRefused, p.dport
 		w.answer(p, e, func() { w.icmpSend(p, icmpDestUnreach, icmpPortUnreach, 0) })
 		return

@@ -184,8 +184,8 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	o.ns = n
 	o.id = n.nextID()
 	outer := o.header
-	s := w.note(p, trace.Tunnel, dev)
-	s.after = p.journey.within(&p.header, &outer)
+	s := w.note(p, atTunnel, dev)
+	s.after = p.journey.within(p, &outer)
 	o.trail, o.carried = p.trail, p.carry()
 	o.seen = unseen
 	o.route, o.routed = r, true
@@ -277,9 +277,9 @@ func (w *World) vxlanRcv(n *Netns, o *packet) bool {
 	p.seen = unseen
 	p.ns = n
 	p.scrub(dev.ns)
-	s := w.note(p, trace.Tunnel, dev)
+	s := w.note(p, atTunnel, dev)
 	outer := o.header
-	s.before = p.journey.within(&p.header, &outer)
+	s.before = p.journey.within(p, &outer)
 	src := o.src
 	w.discard(o)
 	v := dev.vxlan
