@@ -111,18 +111,23 @@ var icmpErrno = [...]struct {
 	{ehostunreach, false}, {ehostunreach, true}, {ehostunreach, true}, {ehostunreach, true}}
 
 // icmpTell tells the socket whose packet an ICMP error is about
-// (icmp_unreach, icmp_redirect, icmp_socket_deliver).
+// (icmp_unreach, icmp_redirect, icmp_socket_deliver). What an error says of the
+// way counts only if there is such a socket.
 func (w *World) icmpTell(n *Netns, p *packet, e ending) {
 	q := p.quoted
 	if q == nil {
 		w.end(p, e)
 		return
 	}
+	info := p.icmpInfo
 	if p.icmpType == icmpDestUnreach && p.icmpCode == icmpFragNeeded {
-		n.updatePMTU(q.dst, int(p.icmpInfo))
-	}
-	if p.icmpType == icmpRedirect && p.in != nil {
-		n.redirected(p.in, p.src, q.dst, IP(p.icmpInfo))
+		switch mode := n.sys.noPMTUDisc; {
+		case mode == 2 || mode == 3 && q.proto != protoTCP: // icmp_tag_validation
+			w.end(p, e)
+			return
+		case mode == 1: // it may be anything
+			info = 0
+		}
 	}
 	errno, final := ehostunreach, false // time exceeded
 	if p.icmpType == icmpDestUnreach && int(p.icmpCode) < len(icmpErrno) {
@@ -131,28 +136,47 @@ func (w *World) icmpTell(n *Netns, p *packet, e ending) {
 	if p.icmpType == icmpRedirect {
 		errno = eremoteio // no error, but ping wants to see it (ping_err)
 	}
-	told := SocketError{Errno: errno, From: p.src, Type: p.icmpType, Code: p.icmpCode, Info: p.icmpInfo, Dst: q.dst, DstPort: q.dport,
+	told := SocketError{Errno: errno, From: p.src, Type: p.icmpType, Code: p.icmpCode, Info: info, Dst: q.dst, DstPort: q.dport,
 		Seq: q.icmpSeq, TTL: p.ttl, At: w.now}
 	quoted, in, iif := *q, p.in, p.iif()
 	w.end(p, e)
 	switch {
-	case quoted.proto == protoICMP:
-		if quoted.icmpType == icmpEcho {
-			n.pingError(&quoted, told, iif)
-		}
-	case told.Type == icmpRedirect:
+	case quoted.proto == protoICMP && quoted.icmpType == icmpEchoReply: // the kernel's own (icmp_err)
+		n.wayTold(&quoted, &told, in, nil)
+	case quoted.proto == protoICMP && quoted.icmpType == icmpEcho:
+		n.pingError(&quoted, told, in, iif)
 	case quoted.proto == protoUDP:
 		if s := n.udpLookup(quoted.src, quoted.dst, quoted.sport, quoted.dport, in); s != nil {
+			n.wayTold(&quoted, &told, in, s)
 			s.udpError(told, final)
 		}
 	case quoted.proto == protoTCP:
-		w.tcpError(n, &quoted, told)
+		w.tcpError(n, &quoted, told, in)
+	}
+}
+
+// wayTold takes in what an ICMP error says of the way that a packet took: how
+// large one may be, or that there is a nearer gateway (ipv4_sk_update_pmtu,
+// ipv4_sk_redirect). s is the socket that sent it, if one did.
+func (n *Netns) wayTold(q *header, e *SocketError, in *Link, s *Socket) {
+	fl := flowi{dst: q.dst, src: q.src, iif: n.lo}
+	if s != nil {
+		fl.oif, fl.mark, fl.tos = s.dev, s.Mark, s.TOS
+	}
+	switch {
+	case e.Type == icmpDestUnreach && e.Code == icmpFragNeeded:
+		n.updatePMTU(fl, int(e.Info))
+	case e.Type == icmpRedirect && in != nil:
+		n.redirected(in, e.From, fl, IP(e.Info))
 	}
 }
 
 // udpError takes an ICMP error about a datagram of the socket's
 // (__udp4_lib_err, net/ipv4/udp.c).
 func (s *Socket) udpError(e SocketError, final bool) {
+	if e.Type == icmpRedirect {
+		return
+	}
 	if e.Errno == emsgsize && e.Code == icmpFragNeeded {
 		if s.PMTU == PMTUDont {
 			return

@@ -316,6 +316,11 @@ func (f *Fetcher) woken() {
 		return
 	}
 	if f.s.Established() && f.request() == 0 {
+		if errno := f.s.SoError(); errno != 0 { // verifyconnect, lib/cf-socket.c
+			f.note(fmt.Sprintf("connect to %s port %d failed: %s", f.ip, f.port, Strerror(errno)))
+			f.cannotConnect()
+			return
+		}
 		f.ask()
 	}
 	data, end := f.s.Read()

@@ -92,10 +92,14 @@ func (w *World) pingRcv(n *Netns, p *packet, e ending) {
 }
 
 // pingError takes an ICMP error about an echo request, which came in by a
-// device (ping_err).
-func (n *Netns) pingError(q *header, e SocketError, in *Link) {
+// device (ping_err); iif is the one that counts (inet_iif).
+func (n *Netns) pingError(q *header, e SocketError, in, iif *Link) {
 	s := n.pingSocket(q.src, q.sport)
-	if s == nil || !s.fits(in) || e.Type == icmpDestUnreach && e.Code == icmpFragNeeded && s.PMTU == PMTUDont {
+	if s == nil || !s.fits(iif) {
+		return
+	}
+	n.wayTold(q, &e, in, s)
+	if e.Type == icmpDestUnreach && e.Code == icmpFragNeeded && s.PMTU == PMTUDont {
 		return
 	}
 	if s.RecvErr {
@@ -119,6 +123,7 @@ type PingOptions struct {
 	Mark      uint32        // -m
 	From      string        // -I: an address or an interface
 	PMTU      PMTUMode      // -M
+	Want      bool          // -M want: PMTUWant was asked for
 	Quiet     bool          // -q
 	Stamp     bool          // -D
 	Broadcast bool          // -b
@@ -230,7 +235,7 @@ func (g *Pinger) fatal(text string) bool {
 func (g *Pinger) open() bool {
 	o := &g.o
 	g.s = g.Process.Ping()
-	g.s.TTL, g.s.TOS, g.s.Mark, g.s.PMTU, g.s.RecvErr, g.s.Broadcast = uint8(o.TTL), o.TOS, o.Mark, o.PMTU, true, o.Broadcast
+	g.s.TTL, g.s.TOS, g.s.Mark, g.s.RecvErr, g.s.Broadcast = uint8(o.TTL), o.TOS, o.Mark, true, o.Broadcast
 	g.s.lport = o.ID // ping_get_port
 	source, device := parseIP(o.From), ""
 	if o.From != "" && source == 0 {
@@ -269,8 +274,11 @@ func (g *Pinger) open() bool {
 		o.Dst = source
 	}
 	g.multicast = o.Broadcast || o.Dst.multicast()
-	if g.multicast && o.PMTU == PMTUWant { // what is for many is not to be split
-		o.PMTU, g.s.PMTU = PMTUDo, PMTUDo
+	switch {
+	case o.Want || o.PMTU != PMTUWant:
+		g.s.PMTU = o.PMTU
+	case g.multicast: // what is for many is not to be split
+		g.s.PMTU = PMTUDo
 	}
 	fmt.Fprintf(&g.Out, "PING %s (%s) ", o.Host, o.Dst)
 	if o.From != "" {

@@ -55,10 +55,11 @@ func (n *Netns) learn(row *fibRow, dst IP) *exception {
 	return x
 }
 
-// updatePMTU takes in that packets to dst may not be larger than mtu
+// updatePMTU takes in that packets that go this way may not be larger than mtu
 // (__ip_rt_update_pmtu).
-func (n *Netns) updatePMTU(dst IP, mtu int) {
-	r, errno := n.routeOutput(dst, 0, nil, 0, 0)
+func (n *Netns) updatePMTU(fl flowi, mtu int) {
+	dst := fl.dst
+	r, errno := n.routeOutputFlow(&fl, false)
 	if errno != 0 || r.row == nil || r.local {
 		return
 	}
@@ -112,11 +113,12 @@ func (n *Netns) outputMTU(p *packet) int {
 	return n.pathMTU(&p.route, p.dst)
 }
 
-// redirected takes in a redirect: to dst there is a nearer gateway than the one
-// that says so (__ip_do_redirect).
-func (n *Netns) redirected(in *Link, from, dst, gateway IP) {
-	r, errno := n.routeOutput(dst, 0, nil, 0, 0)
-	if errno != 0 || r.row == nil || r.gateway == 0 || r.gateway != from || r.dev != in || gateway == from || !n.acceptsRedirects(in) {
+// redirected takes in a redirect: for packets that go this way there is a nearer
+// gateway than the one that says so (__ip_do_redirect).
+func (n *Netns) redirected(in *Link, from IP, fl flowi, gateway IP) {
+	dst := fl.dst
+	r, errno := n.routeOutputFlow(&fl, false)
+	if errno != 0 || r.row == nil || r.gateway == 0 || r.gateway != from || gateway == from || !n.acceptsRedirects(in) {
 		return
 	}
 	if gateway.multicast() || gateway.broadcast() || gateway.zeronet() {
@@ -130,7 +132,7 @@ func (n *Netns) redirected(in *Link, from, dst, gateway IP) {
 		return
 	}
 	// Only a gateway that answers is used.
-	nb := in.neighLookup(gateway, true)
+	nb := r.dev.neighLookup(gateway, true)
 	if !nb.state.valid() {
 		n.w.neighEvent(nb, nil)
 		return

@@ -130,6 +130,7 @@ type RouteAnswer struct {
 	Dev     string
 	Src     netip.Addr // the source it would have, or with Iif the address it would be told by
 	MTU     int        // 0 unless the route's cache holds one
+	Locked  bool       // packets to there are split rather than told to find a smaller one
 	Expires int        // seconds that MTU lasts
 	// Cache holds the words in angle brackets after "cache": local, redirect, …
 	Cache []string

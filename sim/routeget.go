@@ -36,7 +36,7 @@ func (n *Netns) RouteGet(q RouteQuery) (RouteAnswer, *op.Failure) {
 		a.Src = r.src.Addr()
 	}
 	if x := n.exception(r.row, fl.dst); x != nil && x.mtu != 0 {
-		a.MTU, a.Expires = x.mtu, int((x.expires-n.w.now)/1e9)
+		a.MTU, a.Locked, a.Expires = x.mtu, x.locked, int((x.expires-n.w.now)/1e9)
 	}
 	return a, nil
 }

@@ -122,6 +122,9 @@ const portLow, portHigh = 32768, 60999
 
 func (p *Process) socket(proto uint8) *Socket {
 	s := &Socket{proc: p, ns: p.ns, proto: proto}
+	if p.ns.sys.noPMTUDisc != 0 { // inet_create
+		s.PMTU = PMTUDont
+	}
 	p.socks = append(p.socks, s)
 	return s
 }

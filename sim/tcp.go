@@ -172,6 +172,16 @@ func (s *Socket) Write(data []byte) int {
 	return 0
 }
 
+// SoError is Err, or else an ICMP error that the connection goes on in spite of
+// (getsockopt(2), SO_ERROR: sk_err_soft).
+func (s *Socket) SoError() int {
+	err := s.Err()
+	if err == 0 && s.tcp != nil {
+		err, s.tcp.softErr = s.tcp.softErr, 0
+	}
+	return err
+}
+
 // Unacked is how many bytes written have not been acknowledged.
 func (s *Socket) Unacked() int {
 	if s.tcp == nil {
@@ -308,7 +318,7 @@ func (w *World) tcpRequest(l *Socket, p *packet) {
 	if len(l.accept) > l.limit {
 		return // the queue is full: the other end will try again
 	}
-	s := &Socket{ns: n, proto: protoTCP, local: p.dst, remote: p.src, lport: p.dport, rport: p.sport, dev: l.dev, bound: true, TTL: l.TTL, Mark: l.Mark, TOS: l.TOS}
+	s := &Socket{ns: n, proto: protoTCP, local: p.dst, remote: p.src, lport: p.dport, rport: p.sport, dev: l.dev, bound: true, TTL: l.TTL, Mark: l.Mark, TOS: l.TOS, PMTU: l.PMTU}
 	iss := w.random.Uint32()
 	s.tcp = &tcpConn{state: tcpSynRecv, parent: l, iss: iss, una: iss, nxt: iss + 1, rcv: p.seq + 1, rto: tcpTimeoutInit, window: tcpInitCwnd,
 		ipID: uint16(w.random.Uint32()), flow: p.flow, reply: !p.reply, born: w.now}
@@ -415,7 +425,7 @@ func (w *World) tcpSynSent(s *Socket, p *packet) {
 	c.rto, c.timeouts = tcpRTOMin, 0
 	c.timer.stop()
 	w.tcpAck(s)
-	s.wake()
+	w.after(0, s.wake) // not before the other end has had the acknowledgement
 }
 
 // tcpAcked takes the acknowledgement that a segment carries (tcp_ack).
@@ -591,27 +601,32 @@ func (w *World) tcpAbort(s *Socket) {
 	w.tcpDone(s, 0)
 }
 
-// tcpError takes an ICMP error about a segment of the namespace's (tcp_v4_err).
-func (w *World) tcpError(n *Netns, q *header, e SocketError) {
+// tcpError takes an ICMP error about a segment of the namespace's, which came in
+// by a device (tcp_v4_err).
+func (w *World) tcpError(n *Netns, q *header, e SocketError, in *Link) {
 	s := n.socks.conns[connKey{q.src, q.dst, q.sport, q.dport}]
 	if s == nil {
 		return
 	}
 	c := s.tcp
-	if after(c.una, q.seq) || after(q.seq, c.nxt) {
-		return
-	}
-	if e.Type == icmpDestUnreach && e.Code == icmpFragNeeded {
-		w.tcpRetransmit(s) // in smaller pieces (tcp_simple_retransmit)
-		return
-	}
-	switch c.state {
-	case tcpSynSent:
-		w.tcpDone(s, e.Errno)
-	case tcpSynRecv: // tcp_req_err
-		if e.Type == icmpTimeExceeded || e.Code == icmpNetUnreach || e.Code == icmpHostUnreach {
+	if c.state == tcpSynRecv { // tcp_req_err
+		if q.seq == c.iss && (e.Type == icmpTimeExceeded || e.Type == icmpDestUnreach && (e.Code == icmpNetUnreach || e.Code == icmpHostUnreach)) {
 			w.tcpDone(s, 0)
 		}
+		return
+	}
+	if c.state == tcpTimeWait || after(c.una, q.seq) || after(q.seq, c.nxt) {
+		return
+	}
+	n.wayTold(q, &e, in, s)
+	switch {
+	case e.Type == icmpRedirect:
+	case e.Type == icmpDestUnreach && e.Code == icmpFragNeeded:
+		if c.state >= tcpEstablished && s.PMTU != PMTUDont {
+			w.tcpRetransmit(s) // in smaller pieces (tcp_simple_retransmit)
+		}
+	case c.state == tcpSynSent:
+		w.tcpDone(s, e.Errno)
 	default:
 		c.softErr = e.Errno
 	}

@@ -34,7 +34,9 @@ func (w *World) tcpTransmit(s *Socket, flags uint8, seq uint32, data []byte) {
 	if p.ttl == 0 {
 		p.ttl = n.defaultTTL()
 	}
-	p.flags = ipDF
+	if s.PMTU != PMTUDont && !n.mtuLocked(&r, p.dst) { // ip_dont_fragment
+		p.flags = ipDF
+	}
 	p.tcpFlags, p.seq, p.payload = flags, seq, data
 	p.opts = &tcpOptions{stamp: w.stampOf(), echo: c.stamp, window: tcpWindow >> tcpScale}
 	if flags&tcpACK != 0 {

@@ -154,7 +154,7 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	}
 	if mtu := n.pathMTU(&r, to) - vxlanOverhead; int(p.len) > mtu { // skb_tunnel_check_pmtu
 		if p.route.row != nil && p.ns == dev.ns {
-			dev.ns.updatePMTU(p.dst, mtu)
+			dev.ns.updatePMTU(flowi{dst: p.dst, iif: dev.ns.lo}, mtu)
 		}
 		if dev.port != nil && w.tunnelTooBig(dev, p, mtu) {
 			return

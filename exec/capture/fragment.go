@@ -159,7 +159,10 @@ func (f flows) belongs(e tale) (flow string, reply bool) {
 // reappears reports whether a packet that was split is whole again with a hook:
 // it is the first since it came to the node.
 func (j *journey) reappears(before []*pass, h Hook) bool {
-	if !j.split() {
+	came := func(j *journey) bool {
+		return slices.ContainsFunc(j.sightings, func(s Sighting) bool { return s.Node == h.Node && !s.Out })
+	}
+	if !j.split() || came(j) && !slices.ContainsFunc(j.family.pieces, came) { // it came whole
 		return false
 	}
 	if len(before) == 0 {

@@ -799,7 +799,7 @@ func (i *iproute) routeAnswer(q sim.RouteQuery, a sim.RouteAnswer) {
 	if a.MTU != 0 {
 		i.openArray("metrics")
 		i.open("")
-		i.num("mtu", "mtu %d ", a.MTU)
+		i.num("mtu", orElse(a.Locked, "mtu lock %d ", "mtu %d "), a.MTU)
 		i.close()
 		i.closeArray()
 	}

@@ -241,7 +241,7 @@ func (nc *netcat) next() {
 	var late *sim.Timer
 	s.Wake = func() {
 		late.Stop()
-		if errno := s.Err(); errno != 0 {
+		if errno := s.SoError(); errno != 0 {
 			failed(errno)
 		} else if s.Established() {
 			nc.connected(port)

@@ -83,6 +83,7 @@ func runPing(c *call) op.Result {
 			case "dont":
 				o.PMTU = sim.PMTUDont
 			case "want":
+				o.Want = true
 			default:
 				fail(2, "ping: invalid -M argument: %s", f.value)
 			}
