@@ -393,7 +393,8 @@ func (n *Netns) Neighbours() []state.Neigh {
 }
 
 // restoreNeighs puts back what snapNeighs listed. How long each state has
-// lasted is not in a snapshot: it begins anew.
+// lasted is not in a snapshot: it begins anew; but that a neighbour has the address
+// it has is older than what the kernel would not change at once (locktime).
 func (n *Netns) restoreNeighs(rows []state.Neigh) {
 	for _, r := range rows {
 		l := n.link(r.Dev)
@@ -407,7 +408,7 @@ func (n *Netns) restoreNeighs(rows []state.Neigh) {
 			}
 		}
 		nb.mac, _ = parseMAC(r.MAC)
-		nb.updated, nb.confirm, nb.used = n.w.now-int64(nb.conf().lockTime)-1, n.w.now, n.w.now
+		nb.updated, nb.confirm, nb.used = n.w.now-int64(defaultNeighConf.lockTime)-1, n.w.now, n.w.now
 		switch nb.state {
 		case nudReachable:
 			n.w.neighTimer(nb, nb.conf().reachable)

@@ -169,10 +169,10 @@ func (g *gen) setupf(n *gnode, format string, args ...any) {
 	g.setup = append(g.setup, n.name+"# "+fmt.Sprintf(format, args...))
 }
 
-// arpSettings make a link give up an unanswered ARP request soon, and not ask a
-// neighbour again that it knows: when that is due depends on how long the case
-// takes, which no two runs have in common.
-var arpSettings = []string{"retrans_time_ms=20", "delay_first_probe_time=60"}
+// arpSettings make a link give up an unanswered ARP request soon, not ask a
+// neighbour again that it knows, and believe of several answers the first: what
+// is due when depends on how long the case takes, which no two runs have in common.
+var arpSettings = []string{"retrans_time_ms=20", "delay_first_probe_time=60", "locktime=6000"}
 
 // arp settles how a device asks for its neighbours, at once.
 func (g *gen) arp(n *gnode, name string) {

@@ -1,6 +1,9 @@
 package agree
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // Two texts say the same when one side's names stand for the other's throughout.
 func TestUnify(t *testing.T) {
@@ -27,6 +30,32 @@ func TestUnify(t *testing.T) {
 		n.unify("$m1 $m2", "$m3 $m4")
 		if got := n.unify(c.a, c.b); got != c.same {
 			t.Errorf("%q and %q: %v", c.a, c.b, got)
+		}
+	}
+}
+
+// conntrack lists connections in an order of chance; which is which its other
+// words need not tell.
+func TestConntrackOrder(t *testing.T) {
+	list := func(ids ...string) Record {
+		text := ""
+		for i, id := range ids {
+			text += fmt.Sprintf("icmp 1 ~%d src=10.0.0.1 id=%s\n", 29-i, id)
+		}
+		return Record{Stdout: text}
+	}
+	for _, c := range []struct {
+		kernel, model Record
+		same          bool
+	}{
+		{list("$i1", "$i2"), list("$i5", "$i4"), true}, // $i1 is $i4
+		{list("$i1", "$i2"), list("$i5", "$i6"), false},
+		{list("$i1", "$i2"), list("$i4"), false},
+	} {
+		n := newNames()
+		n.unify("$i1", "$i4")
+		if ds := n.command("a", "conntrack -L", c.kernel, c.model); (len(ds) == 0) != c.same {
+			t.Errorf("%q and %q: %v", c.kernel.Stdout, c.model.Stdout, ds)
 		}
 	}
 }

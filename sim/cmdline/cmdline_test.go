@@ -53,6 +53,11 @@ var parsed = []struct {
 	{"ip link add veth0 up type veth", tool("ip link add veth0 up type veth"), ""},
 	{"ip link del veth0", op.LinkDel{Name: "veth0"}, ""},
 	{"ip link delete dev veth0", op.LinkDel{Name: "veth0"}, ""},
+	{"ip link del dev a", op.LinkDel{Name: "a"}, ""},
+	{"ip link del a", tool("ip link del a"), ""}, // it begins address
+	{"ip link set br up", tool("ip link set br up"), ""},
+	{"ip link add ty type bridge", tool("ip link add ty type bridge"), ""},
+	{"ip link add name ty type bridge", op.LinkAdd{Name: "ty", Kind: "bridge"}, ""},
 	{"ip link set veth1 netns ns1", op.LinkSet{Name: "veth1", Netns: "ns1"}, ""},
 	{"ip link set dev veth1 up", op.LinkSet{Name: "veth1", Up: on(true)}, ""},
 	{"ip l s up dev veth1", op.LinkSet{Name: "veth1", Up: on(true)}, ""},

@@ -64,10 +64,11 @@ func parseIP(c *Command, args []string) (op.Op, error) {
 		case "set", "change":
 			return parseLinkSet(rest)
 		case "delete":
-			if len(rest) == 2 && rest[0] == "dev" {
+			named := len(rest) == 2 && rest[0] == "dev"
+			if named {
 				rest = rest[1:]
 			}
-			if len(rest) == 1 && ifname(rest[0]) {
+			if len(rest) == 1 && ifname(rest[0]) && (named || bareName(rest[0])) {
 				return op.LinkDel{Name: rest[0]}, nil
 			}
 		}
@@ -156,7 +157,7 @@ func parseLinkAdd(args []string) (op.Op, error) {
 			}
 		case len(word) > 2 && strings.HasPrefix("address", word):
 			w.mac(&o.MAC)
-		case o.Name == "" && ifname(word):
+		case o.Name == "" && bareName(word):
 			o.Name = word
 		default:
 			return nil, nil
@@ -184,7 +185,7 @@ func parseLinkAdd(args []string) (op.Op, error) {
 					w.name(&o.Peer)
 				case word == "netns":
 					w.netns(&o.PeerNetns)
-				case o.Peer == "" && ifname(word):
+				case o.Peer == "" && bareName(word):
 					o.Peer = word
 				default:
 					return nil, nil
@@ -288,7 +289,7 @@ func parseLinkSet(args []string) (op.Op, error) {
 			w.netns(&o.Netns)
 		case len(word) > 2 && strings.HasPrefix("address", word):
 			w.mac(&o.MAC)
-		case o.Name == "" && ifname(word):
+		case o.Name == "" && bareName(word):
 			o.Name = word
 		default:
 			return nil, nil
@@ -602,6 +603,16 @@ func ifname(s string) bool {
 		return r == '/' || r == ':' || r <= ' ' || r >= 0x7f || r == '%' || r == '"' || r == '\''
 	})
 }
+
+// bareName reports whether a word of ip link that stands alone names an
+// interface: it does not where it begins one of the words that may be shortened.
+func bareName(s string) bool {
+	return ifname(s) && !slices.ContainsFunc(shortLinkWords, func(w string) bool { return strings.HasPrefix(w, s) })
+}
+
+// shortLinkWords may be shortened to any length (iplink_parse, ip/iplink.c).
+var shortLinkWords = []string{"link", "address", "broadcast", "txqueuelen", "txqlen", "dynamic", "master", "nomaster", "type", "alias",
+	"numtxqueues", "numrxqueues", "addrgenmode", "link-netns", "link-netnsid", "help"}
 
 var ipWords = []string{"dev", "name", "link", "type", "group", "up", "down", "peer", "netns", "master", "nomaster", "address",
 	"addr", "mtu", "index", "help", "vf", "alias", "promisc", "arp", "multicast", "dynamic", "to", "via", "src", "default",

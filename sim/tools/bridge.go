@@ -246,7 +246,7 @@ func (i *iproute) bridgeLinkSet() {
 	}
 	l := i.indexed(i.index(dev))
 	if l == nil {
-		fail(255, "RTNETLINK answers: No such device")
+		fail(255, "Error: unknown ifindex.") // rtnl_bridge_setlink
 	}
 	if l.Master == "" {
 		fail(255, "RTNETLINK answers: Operation not supported") // rtnl_bridge_setlink
