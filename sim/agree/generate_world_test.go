@@ -199,6 +199,7 @@ func (g *gen) docker() {
 		}
 		d := &gdev{node: host, name: port}
 		host.devs = append(host.devs, d)
+		g.arp(host, port)
 		ports, ends = append(ports, d), append(ends, g.dev(c, "eth0"))
 		g.address(ends[i], net, 11+i)
 		g.undo = append(g.undo, fmt.Sprintf("host# ip netns del %s", c.name))
@@ -237,6 +238,7 @@ func (g *gen) overlay() {
 			g.do(d.node, "ip link add v1%s type veth peer name eth0 netns %s", g.mac(), c.name)
 			p := &gdev{node: d.node, name: "v1"}
 			d.node.devs = append(d.node.devs, p)
+			g.arp(d.node, "v1")
 			e := g.dev(c, "eth0")
 			g.address(e, over, 21+i)
 			g.do(d.node, "ip link add br0 type bridge")

@@ -414,7 +414,7 @@ func (o LinkAdd) String() string {
 	return b.String()
 }
 
-func (o LinkDel) String() string { return "ip link del " + quote(o.Name) }
+func (o LinkDel) String() string { return "ip link del dev " + quote(o.Name) }
 
 func (o LinkSet) String() string {
 	if o.Free {
