@@ -162,7 +162,7 @@ func (w *World) tunnelTooBig(dev *Link, p *packet, mtu int) bool {
 	}
 	e := w.newPacket()
 	quoted := p.header
-	e.etherType, e.proto, e.ttl, e.flags, e.quoted = ethIP, protoICMP, 64, ipDF, &quoted
+	e.etherType, e.proto, e.ttl, e.flags, e.quoted = ethIP, protoICMP, p.ttl, ipDF, &quoted // the old packet's TTL: iptunnel_pmtud_build_icmp
 	e.srcMAC, e.dstMAC, e.src, e.dst = p.dstMAC, p.srcMAC, p.dst, p.src
 	e.icmpType, e.icmpCode, e.icmpInfo = icmpDestUnreach, icmpFragNeeded, uint32(mtu)
 	e.len = min(28+p.len, 576)

@@ -179,6 +179,7 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	if p.hash = hash; !l4 {
 		p.hash, _ = o.flowHash()
 	}
+	o.hash = p.hash
 	o.vni = v.vni
 	o.flow, o.reply = p.flow, p.reply
 	o.ns = n
@@ -272,7 +273,11 @@ func (w *World) vxlanRcv(n *Netns, o *packet) bool {
 		w.end(o, ending{disposition: trace.Unbridged, code: trace.CodeNoTunnel, dev: o.in})
 		return true
 	}
-	p := o.inner
+	p, v := o.inner, dev.vxlan
+	if p.srcMAC == dev.mac || v.learning && v.snoop(p.srcMAC, o.src) {
+		w.vanish(o)
+		return true
+	}
 	p.trail, p.mark = o.trail, o.mark
 	p.seen = unseen
 	p.ns = n
@@ -280,13 +285,7 @@ func (w *World) vxlanRcv(n *Netns, o *packet) bool {
 	s := w.note(p, atTunnel, dev)
 	outer := o.header
 	s.before = p.journey.within(p, &outer)
-	src := o.src
 	w.discard(o)
-	v := dev.vxlan
-	if p.srcMAC == dev.mac || v.learning && v.snoop(p.srcMAC, src) {
-		w.vanish(p)
-		return true
-	}
 	w.netifRx(dev, p)
 	return true
 }
