@@ -50,7 +50,7 @@ func BenchmarkDocker(b *testing.B) {
 		return m
 	}
 	for b.Loop() {
-		theirs := medians(newReference(b, world).play(b, lines))
+		theirs := medians(newReference(b, world).play(b, world, lines))
 		network := theirs["run"] - theirs["none"]
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(theirs["run"], "ms-dockerd-run")

@@ -60,6 +60,7 @@ type sequence struct {
 	name       string
 	transcript string
 	lines      []lessons.Line
+	world      string // two-hosts, where a host1 acts
 	recorded   string
 }
 
@@ -79,15 +80,23 @@ func readSequences(t testing.TB) (all []*sequence) {
 		if s.lines, err = lessons.ParseTranscript(file, s.transcript); err != nil {
 			t.Fatal(err)
 		}
+		s.world = "docker-host"
+		if slices.ContainsFunc(s.lines, func(l lessons.Line) bool { return l.Node == "host1" }) {
+			s.world = "two-hosts"
+		}
 		all = append(all, s)
 	}
 	return all
 }
 
 func TestDocker(t *testing.T) {
-	world, err := lessons.LoadWorld("docker-host")
-	if err != nil {
-		t.Fatal(err)
+	worlds := map[string]op.World{}
+	for _, name := range []string{"docker-host", "two-hosts"} {
+		w, err := lessons.LoadWorld(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		worlds[name] = w
 	}
 	var ref *reference
 	if !*dockerRecorded {
@@ -102,14 +111,14 @@ func TestDocker(t *testing.T) {
 		if out, err := osexec.Command("/usr/sbin/dockerd", "--version").Output(); err != nil || !strings.HasPrefix(string(out), "Docker version 20.10.") {
 			t.Skipf("the reference is dockerd 20.10; here is %q (%v). -docker-recorded needs none", out, err)
 		}
-		ref = newReference(t, world)
+		ref = newReference(t, worlds["docker-host"])
 	}
 	for _, s := range readSequences(t) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			want := s.recorded
 			if ref != nil {
-				got := render(s.lines, ref.play(t, s.lines))
+				got := render(s.lines, ref.play(t, worlds[s.world], s.lines))
 				if *dockerUpdate {
 					text := strings.TrimRight(s.transcript, "\n") + "\n" + recordedMark + got
 					if err := os.WriteFile("testdata/docker/"+s.name+".txt", []byte(text), 0o644); err != nil {
@@ -127,7 +136,7 @@ func TestDocker(t *testing.T) {
 				open lessons.Opener
 			}{{"simulator", ours.sim}, {"kernel", ours.kernel}} {
 				t.Run(b.name, func(t *testing.T) {
-					if got := render(s.lines, playDocker(t, world, b.open, s.lines)); got != want {
+					if got := render(s.lines, playDocker(t, worlds[s.world], b.open, s.lines)); got != want {
 						t.Errorf("docker on the %s is not as dockerd (dockerd -, here +):\n%s", b.name, lineDiff(want, got))
 					}
 				})
@@ -193,6 +202,8 @@ func render(lines []lessons.Line, outcomes []outcome) string {
 
 var (
 	randomID   = regexp.MustCompile(`\b(veth|br-|sha256:)?([0-9a-f]{64}|[0-9a-f]{12}|[0-9a-f]{7})\b`)
+	swarmID    = regexp.MustCompile(`\b[0-9a-z]{25}\b`)
+	swarmToken = regexp.MustCompile(`SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}`)
 	randomPort = regexp.MustCompile(`\b(tcp|udp)\b(.*(?:127\.0\.0\.11:|--sport ))(\d+)`)
 	anyDigit   = regexp.MustCompile(`\d`)
 	anyLetter  = regexp.MustCompile(`[a-f]`)
@@ -211,6 +222,10 @@ func byRole(s string) string {
 		}
 		return m[k]
 	}
+	s = swarmToken.ReplaceAllString(s, "TOKEN")
+	for i, id := range unique(swarmID.FindAllString(s, -1)) { // a list shows twelve of its letters
+		s = strings.ReplaceAll(strings.ReplaceAll(s, id, fmt.Sprintf("SWARM%d", i+1)), id[:12], fmt.Sprintf("SWARM%d", i+1))
+	}
 	s = randomID.ReplaceAllStringFunc(s, func(x string) string {
 		m := randomID.FindStringSubmatch(x)
 		switch {
@@ -228,6 +243,16 @@ func byRole(s string) string {
 	s = stamp.ReplaceAllString(s, "TIME")
 	s = exited.ReplaceAllString(s, "Exited (…)")
 	return ago.ReplaceAllString(s, "a moment$3")
+}
+
+// unique are the words that differ, in order.
+func unique(words []string) (all []string) {
+	for _, w := range words {
+		if !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // lineDiff is a diff by lines, with the command above each difference.
@@ -287,14 +312,26 @@ func playDocker(t testing.TB, w op.World, open lessons.Opener, lines []lessons.L
 	defer lab.Close()
 	sh := lessons.NewShell(lab)
 	defer sh.Close()
-	if res, err := lab.Apply(t.Context(), "host", op.FileWrite{Path: "/etc/resolv.conf", Text: "nameserver 10.24.254.1\n"}); err != nil || res.Status != 0 {
-		t.Fatal(err, res.Stderr)
+	for _, n := range w.Nodes {
+		if !dockerHosts[n.Name] {
+			continue
+		}
+		if res, err := lab.Apply(t.Context(), n.Name, op.FileWrite{Path: "/etc/resolv.conf", Text: "nameserver 10.24.254.1\n"}); err != nil || res.Status != 0 {
+			t.Fatal(err, res.Stderr)
+		}
 	}
 	outcomes := make([]outcome, len(lines))
 	for i, l := range lines {
 		text := l.Text
 		if strings.HasPrefix(text, "dockerd") { // what it says is wanted before the next line
 			text = strings.TrimSuffix(text, " &")
+		}
+		if strings.Contains(text, "$WORKER") {
+			out, err := sh.Run(t.Context(), "host1", "docker swarm join-token -q worker", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = strings.ReplaceAll(text, "$WORKER", strings.TrimSpace(out.Stdout))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		begin := time.Now()
@@ -313,7 +350,14 @@ func playDocker(t testing.TB, w op.World, open lessons.Opener, lines []lessons.L
 }
 
 // lookAfter reports whether the state is looked at after a line.
-func lookAfter(l lessons.Line) bool { return strings.Contains(l.Text, "docker") }
+func lookAfter(l lessons.Line) bool {
+	if l.Node == "host1" || l.Node == "host2" { // there is much to look at
+		return strings.Contains(l.Text, "docker") && !onlyTells.MatchString(l.Text)
+	}
+	return strings.Contains(l.Text, "docker")
+}
+
+var onlyTells = regexp.MustCompile(`^docker (network|node) (ls|inspect)`)
 
 func lookAtLab(t testing.TB, lab lessons.Backend) map[string][]string {
 	t.Helper()
@@ -323,8 +367,15 @@ func lookAtLab(t testing.TB, lab lessons.Backend) map[string][]string {
 	}
 	p := picture{}
 	for _, n := range s.Nodes {
-		if n.Name != "host" && n.Kind != state.Container {
-			continue
+		label, overlay := n.Name, false
+		switch {
+		case n.Kind != state.Container:
+			if !dockerHosts[n.Name] {
+				continue
+			}
+		case overlayNetns.MatchString(n.Name):
+			overlay = true
+			label = n.Machine + "/" + byNetwork(t, lab, n.Machine, n.NetnsName())
 		}
 		run := func(argv ...string) string {
 			res, err := lab.Apply(t.Context(), n.Name, op.Tool{Argv: argv})
@@ -336,22 +387,50 @@ func lookAtLab(t testing.TB, lab lessons.Backend) map[string][]string {
 			}
 			return res.Output
 		}
-		p.links(t, n.Name, run("ip", "-d", "-j", "addr"))
-		p.routes(t, n.Name, run("ip", "-j", "route"))
-		p.rules(n.Name, run("iptables-save"))
+		p.links(t, label, run("ip", "-d", "-j", "addr"))
+		p.routes(t, label, run("ip", "-j", "route"))
+		p.rules(label, run("iptables-save"))
+		if strings.Contains(label, "/1-") {
+			p.tunnel(label, run("bridge", "fdb", "show", "dev", "vxlan0"), run("ip", "neigh", "show", "nud", "permanent"))
+		}
 		var sockets [][3]string
 		for _, l := range n.Listeners {
 			sockets = append(sockets, [3]string{l.Proto, netip.AddrPortFrom(l.Addr, l.Port).String(), l.Process})
 		}
-		p.sockets(n.Name, sockets)
-		p.sysctls(n.Name, n.Sysctls)
-		if n.Kind == state.Container {
+		p.sockets(label, sockets)
+		p.sysctls(label, n.Sysctls)
+		if n.Kind == state.Container && !overlay {
 			for _, file := range containerFiles {
-				p.file(n.Name, file, run("cat", file))
+				p.file(label, file, run("cat", file))
 			}
 		}
 	}
 	return p
+}
+
+// dockerHosts are the machines of the worlds on which Docker runs.
+var dockerHosts = map[string]bool{"host": true, "host1": true, "host2": true}
+
+// overlayNetns are the namespaces that the daemon has for overlay networks.
+var overlayNetns = regexp.MustCompile(`^(1-|lb_|ingress_sbox)`)
+
+// byNetwork names such a namespace by its network's name, not its ID.
+func byNetwork(t testing.TB, lab lessons.Backend, machine, netns string) string {
+	t.Helper()
+	res, err := lab.Apply(t.Context(), machine, op.Tool{Argv: []string{"docker", "network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(res.Output) {
+		id, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch netns {
+		case "1-" + id[:10]:
+			return "1-" + name
+		case "lb_" + id[:9]:
+			return "lb_" + name
+		}
+	}
+	return netns
 }
 
 var containerFiles = []string{"/etc/hosts", "/etc/resolv.conf", "/etc/hostname"}
@@ -400,7 +479,7 @@ func (p picture) links(t testing.TB, node, ipJSON string) {
 		switch {
 		case l.Linkinfo.Info_kind == "bridge" && strings.HasPrefix(l.Address, "02:42:"):
 			text = append(text, "02:42:…")
-		case strings.HasPrefix(l.Ifname, "eth") && node != "host":
+		case strings.HasPrefix(l.Ifname, "eth") && !dockerHosts[node]:
 			text = append(text, l.Address)
 		}
 		if s := l.Linkinfo.Info_slave_data; s.Hairpin {
@@ -484,7 +563,7 @@ func (p picture) sockets(node string, all [][3]string) {
 }
 
 func (p picture) sysctls(node string, all map[string]string) {
-	if node != "host" {
+	if !dockerHosts[node] {
 		return // a container's are the machine's first namespace's
 	}
 	for _, k := range slices.Sorted(maps.Keys(all)) {
@@ -495,6 +574,23 @@ func (p picture) sysctls(node string, all map[string]string) {
 	}
 }
 
+var aboutNetns = regexp.MustCompile(` link-netnsid \d+`)
+
+// tunnel is what a tunnel's device was told: whose MAC address is behind which
+// machine, and which MAC address an IP address has.
+func (p picture) tunnel(node, fdb, neighs string) {
+	for line := range strings.Lines(fdb) {
+		if strings.Contains(line, "dst ") {
+			p.add(node, "fdb", strings.TrimSpace(aboutNetns.ReplaceAllString(line, "")))
+		}
+	}
+	for line := range strings.Lines(neighs) {
+		p.add(node, "neighbours", strings.TrimSpace(line))
+	}
+	slices.Sort(p[node+" fdb"])
+	slices.Sort(p[node+" neighbours"])
+}
+
 func (p picture) file(node, name, text string) {
 	for line := range strings.Lines(text) {
 		p.add(node, name, strings.TrimSuffix(line, "\n"))
@@ -503,7 +599,7 @@ func (p picture) file(node, name, text string) {
 
 // reference is Debian's Docker daemon.
 type reference struct {
-	dir  string // world.sh, image.tar, root.tar
+	dir  string // image.tar, root.tar
 	room chan struct{}
 }
 
@@ -514,10 +610,7 @@ func newReference(t testing.TB, w op.World) *reference {
 	if err := writeImage(filepath.Join(r.dir, "image.tar")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(r.dir, "world.sh"), []byte(referenceWorld(w)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	r.run(t, "", func(string, []byte) {})
+	r.run(t, w, "", func(string, []byte) {})
 	if _, err := os.Stat(filepath.Join(r.dir, "root.tar")); err != nil {
 		t.Fatal("the images could not be made: ", err)
 	}
@@ -606,7 +699,7 @@ func writeImage(file string) error {
 
 // run runs reference.sh with lines on its standard input, and calls part for
 // each part of what it tells.
-func (r *reference) run(t testing.TB, lines string, part func(name string, data []byte)) {
+func (r *reference) run(t testing.TB, w op.World, lines string, part func(name string, data []byte)) {
 	t.Helper()
 	r.room <- struct{}{}
 	defer func() { <-r.room }()
@@ -614,7 +707,10 @@ func (r *reference) run(t testing.TB, lines string, part func(name string, data 
 	defer cancel()
 	cgroup := fmt.Sprintf("/vethlab-test-%d-%s", os.Getpid(), filepath.Base(t.TempDir())+filepath.Base(filepath.Dir(t.TempDir())))
 	dir := t.TempDir()
-	for _, f := range []string{"world.sh", "image.tar", "root.tar"} {
+	if err := os.WriteFile(filepath.Join(dir, "world.sh"), []byte(referenceWorld(w)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"image.tar", "root.tar"} {
 		if err := os.Link(filepath.Join(r.dir, f), filepath.Join(dir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}
@@ -701,7 +797,7 @@ func removeCgroup(t testing.TB, name string) {
 var socketLine = regexp.MustCompile(`^(\S+)\s+\S+\s+\S+\s+\S+\s+(\S+)\s+\S+\s*(?:users:\(\("([^"]*)")?`)
 
 // play plays lines on the daemon.
-func (r *reference) play(t testing.TB, lines []lessons.Line) []outcome {
+func (r *reference) play(t testing.TB, w op.World, lines []lessons.Line) []outcome {
 	t.Helper()
 	var in strings.Builder
 	for _, l := range lines {
@@ -710,7 +806,8 @@ func (r *reference) play(t testing.TB, lines []lessons.Line) []outcome {
 	var outcomes []outcome
 	var o outcome
 	p := picture{}
-	r.run(t, in.String(), func(name string, data []byte) {
+	fdb := ""
+	r.run(t, w, in.String(), func(name string, data []byte) {
 		text := string(data)
 		node, what, ok := strings.Cut(name, ":")
 		if !ok {
@@ -740,6 +837,10 @@ func (r *reference) play(t testing.TB, lines []lessons.Line) []outcome {
 		switch what {
 		case "addr":
 			p.links(t, node, text)
+		case "fdb":
+			fdb = text
+		case "neigh":
+			p.tunnel(node, fdb, text)
 		case "route":
 			p.routes(t, node, text)
 		case "rules":

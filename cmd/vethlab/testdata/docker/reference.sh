@@ -28,7 +28,6 @@ mount --bind "$dir/own/etc" /etc
 mount -t tmpfs tmpfs /run
 mkdir /run/netns
 tar -C "$dir/own" -xf "$dir/image.tar" www
-data=$dir/own/root
 
 . "$dir/world.sh" # defines every node as /run/netns/NODE; no machine sees another there
 mkdir /run/nodes
@@ -37,6 +36,21 @@ for node in /run/netns/*; do
 	mount --bind "$node" "/run/nodes/${node##*/}"
 	ip netns del "${node##*/}"
 done
+
+# machine NODE: the daemon of that machine is meant from here on. The machine
+# "host" is alone and has everything where Docker has it; others have their own.
+machines=()
+for m in host host1 host2; do [[ -e /run/nodes/$m ]] && machines+=("$m"); done
+machine() {
+	m=$1 own=$dir/own sock=/run/docker.sock flags=() enter=()
+	if [[ $m != host ]]; then
+		own=$dir/own/$m sock=$dir/own/$m/docker.sock
+		flags=(--exec-root "$own/exec" --pidfile "$own/docker.pid" -H "unix://$sock")
+		enter=(unshare --uts bash -c 'hostname "$0" && exec "$@"' "$m")
+		export DOCKER_HOST=unix://$sock
+	fi
+	data=$own/root
+}
 
 # in_node NODE COMMAND...: in a container, with its files of /etc, and the
 # machine's programs.
@@ -47,20 +61,23 @@ in_node() {
 		nsenter --net="$file" "$@"
 		return
 	fi
-	read -r pid hosts resolv < <(docker inspect -f '{{.State.Pid}} {{.HostsPath}} {{.ResolvConfPath}}' "$node") || return
+	for m in "${machines[@]}"; do
+		machine "$m"
+		read -r pid hosts resolv < <(docker inspect -f '{{.State.Pid}} {{.HostsPath}} {{.ResolvConfPath}}' "$node" 2>/dev/null) && [[ -n $hosts ]] && break
+	done
 	nsenter --net="/proc/$pid/ns/net" unshare --mount bash -c 'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@"' \
 		bash "$hosts" "$resolv" "$@"
 }
 
-# start runs the real dockerd on the host until it listens or ends, and prints
+# start runs the real dockerd on the machine until it listens or ends, and prints
 # what it says that is not a line of its log.
 start() {
-	local log=$dir/own/dockerd.log i
-	DOCKER_DRIVER=vfs nsenter --net=/run/nodes/host "$real" --data-root "$data" --cgroup-parent "$CGROUP" "$@" >"$log" 2>&1 3>&- &
+	local log=$own/dockerd.log i
+	DOCKER_DRIVER=vfs nsenter --net="/run/nodes/$m" "${enter[@]}" "$real" --data-root "$data" --cgroup-parent "$CGROUP" "${flags[@]}" "$@" >"$log" 2>&1 3>&- &
 	local pid=$!
 	for ((i = 0; i < 600; i++)); do
-		if [[ ! -e $dir/own/pid && -S /run/docker.sock ]] && curl -s --unix-socket /run/docker.sock http://docker/_ping; then
-			echo $pid >"$dir/own/pid"
+		if [[ ! -e $own/pid && -S $sock ]] && curl -s --unix-socket "$sock" http://docker/_ping; then
+			echo $pid >"$own/pid"
 			return 0
 		fi
 		if [[ ! -d /proc/$pid ]]; then
@@ -77,7 +94,7 @@ start() {
 
 stop() {
 	local pid i
-	pid=$(cat "$dir/own/pid" 2>/dev/null) || return 0
+	pid=$(cat "$own/pid" 2>/dev/null) || return 0
 	kill "$pid"
 	for ((i = 0; i < 1000; i++)); do
 		[[ -d /proc/$pid ]] || break
@@ -85,7 +102,8 @@ stop() {
 		sleep 0.01
 	done 2>/dev/null
 	wait "$pid" 2>/dev/null
-	rm -f "$dir/own/pid" /run/docker.sock
+	rm -f "$own/pid" "$sock"
+	[[ $m == host ]] || return 0
 	while pgrep -x containerd >/dev/null; do sleep 0.01; done
 }
 
@@ -96,7 +114,7 @@ systemctl() {
 	local failed='Job for docker.service failed because the control process exited with error code.
 See "systemctl status docker.service" and "journalctl -xeu docker.service" for details.'
 	case "$*" in
-	'start docker') [[ -e $dir/own/pid ]] || start 2>/dev/null || { echo "$failed" >&2; return 1; } ;;
+	'start docker') [[ -e $own/pid ]] || start 2>/dev/null || { echo "$failed" >&2; return 1; } ;;
 	'stop docker') stop ;;
 	'restart docker')
 		stop
@@ -114,12 +132,41 @@ look() {
 	$enter ip -j route | tell "$1:route"
 	$enter iptables-save | tell "$1:rules"
 	$enter ss -Hltunp | tell "$1:sockets"
+	case $1 in */1-*)
+		$enter bridge fdb show dev vxlan0 | tell "$1:fdb"
+		$enter ip neigh show nud permanent | tell "$1:neigh"
+		;;
+	esac
 	$enter bash -c 'cd /proc/sys/net && grep . /proc/sys/net/{ipv4/ip_forward,ipv4/conf/*/route_localnet,bridge/bridge-nf-call-iptables} 2>/dev/null' | tell "$1:sysctls"
 }
 
+# network_of FILE: a network's namespace, by the network's name instead of its ID
+network_of() {
+	local id name
+	while read -r id name; do
+		[[ $1 == "1-${id:0:10}" ]] && echo "$m/1-$name"
+		[[ $1 == "lb_${id:0:9}" ]] && echo "$m/lb_$name"
+	done < <(docker network ls --no-trunc --format '{{.ID}} {{.Name}}')
+}
+
 look_all() {
-	look host /run/nodes/host
-	[[ -e $dir/own/pid ]] || return
+	for m in "${machines[@]}"; do
+		machine "$m"
+		look_machine
+	done
+}
+
+look_machine() {
+	look "$m" "/run/nodes/$m"
+	[[ -e $own/pid ]] || return
+	local file
+	for file in "$own"/exec/netns/*; do # of overlay networks
+		mountpoint -q "$file" || continue
+		case ${file##*/} in
+		ingress_sbox) look "$m/ingress_sbox" "$file" ;;
+		1-* | lb_*) look "$(network_of "${file##*/}")" "$file" ;;
+		esac
+	done
 	local ids name pid mode hosts resolv hostname
 	ids=$(docker ps -q --no-trunc)
 	[[ -n $ids ]] || return
@@ -139,9 +186,15 @@ look_all() {
 real=$(command -v dockerd)
 [[ $(type -t dockerd) == function ]] && real=$(type -P dockerd)
 
+machine "${machines[0]}"
 if [[ -e $dir/root.tar ]]; then
-	tar -C "$data" -xf "$dir/root.tar"
+	for m in "${machines[@]}"; do
+		machine "$m"
+		mkdir -p "$data"
+		tar -C "$data" -xf "$dir/root.tar"
+	done
 else
+	mkdir -p "$data"
 	start || exit
 	image() { # image NAME PORT COMMAND
 		docker import --change "CMD [$3]" ${2:+--change "EXPOSE $2"} "$dir/image.tar" "$1"
@@ -155,10 +208,37 @@ else
 	exit
 fi
 
+# settle LINE waits until daemons that tell each other of a change have done so:
+# until nothing has changed for a second.
+settle() {
+	local before='' now same=0 i file
+	case $1 in 'docker swarm init'* | 'docker swarm join --token'*)
+		for ((i = 0; i < 100; i++)); do
+			nsenter --net="$own/exec/netns/ingress_sbox" ip route 2>/dev/null | grep -q default && break
+			sleep 0.1
+		done
+		;;
+	esac
+	for ((i = 0; i < 60 && same < 4; i++)); do
+		sleep 0.25
+		now=$(for file in /run/nodes/host? "$dir"/own/host?/exec/netns/[1il]*; do
+			nsenter --net="$file" bash -c 'ip -o link; ip route; bridge fdb | grep dst; ip neigh show nud permanent' 2>/dev/null
+		done | md5sum)
+		if [[ $now == "$before" ]]; then ((++same)); else same=0; fi
+		before=$now
+	done
+}
+
 while read -r node line; do
 	line=$(base64 -d <<<"$line")
+	if [[ $line == *'$WORKER'* ]]; then # what a manager says to join with
+		machine host1
+		WORKER=$(docker swarm join-token -q worker)
+		export WORKER
+	fi
+	[[ $node == host || $node == host1 || $node == host2 ]] && machine "$node"
 	begin=${EPOCHREALTIME/./}
-	if [[ $node == host && $line =~ ^(dockerd|systemctl)\  ]]; then
+	if [[ $node == host* && $line =~ ^(dockerd|systemctl)\  ]]; then
 		eval "${line% &}" >"$dir/own/out" 2>"$dir/own/err" 3>&-
 		status=$?
 	else
@@ -169,8 +249,19 @@ while read -r node line; do
 	tell us <<<$((${EPOCHREALTIME/./} - begin))
 	tell stdout <"$dir/own/out"
 	tell stderr <"$dir/own/err"
-	case $line in 'docker rm '*) sleep 0.3 ;; esac # the kernel takes namespaces away later
-	case $line in *docker*) look_all ;; esac
+	case $line in
+	'docker swarm '* | 'docker run '* | 'docker start '* | 'docker stop '* | 'docker rm '* | 'docker network '*connect*)
+		[[ $m == host ]] || settle "$line"
+		;;&
+	'docker rm '*) sleep 0.3 ;; # the kernel takes namespaces away later
+	esac
+	case $node:$line in
+	host[12]:'docker network ls'* | host[12]:'docker network inspect'* | host[12]:'docker node ls'*) ;;
+	*docker*) look_all ;;
+	esac
 	tell status <<<$status
 done
-stop
+for m in "${machines[@]}"; do
+	machine "$m"
+	stop
+done
