@@ -16,6 +16,9 @@ func TestDockerExplained(t *testing.T) {
 	t.Parallel()
 	const daemon, web = "dockerd &\n", "docker run -d --name web -p 8088:80 nginx\n"
 	const net = daemon + "docker network create --subnet 10.5.0.0/24 net1\n"
+	const swarm = daemon + "docker swarm init --advertise-addr 10.24.254.11\n"
+	const overlay = swarm + "docker network create -d overlay --attachable --subnet 10.5.0.0/24 ov\n"
+	const far = "client: docker run -d --name far --net ov nginx\n"
 	for _, c := range []struct{ name, before, command string }{
 		{"dockerd", "", "dockerd"},
 		{"run", daemon, "docker run -d --name web nginx"},
@@ -33,6 +36,10 @@ func TestDockerExplained(t *testing.T) {
 		{"start", daemon + web + "docker stop web\n", "docker start web"},
 		{"remove", daemon + web, "docker rm -f web"},
 		{"network rm", net, "docker network rm net1"},
+		{"swarm init", daemon, "docker swarm init --advertise-addr 10.24.254.11"},
+		{"overlay", overlay + far, "docker run -d --name web --net ov -p 8088:80 nginx"},
+		{"overlay gone", overlay + far + "docker run -d --name web --net ov -p 8088:80 nginx\n", "docker rm -f web"},
+		{"swarm leave", overlay + far + web + "docker network connect ov web\n", "docker swarm leave --force"},
 	} {
 		for _, on := range []string{onSim, onKernel} {
 			t.Run(c.name+"/"+on, func(t *testing.T) {
@@ -105,6 +112,16 @@ func must(t *testing.T, sh *lessons.Shell, lines string) string {
 	t.Helper()
 	if lines == "" {
 		return ""
+	}
+	if before, rest, ok := strings.Cut(lines, "client: "); ok { // another machine joins the swarm
+		line, after, _ := strings.Cut(rest, "\n")
+		token := strings.TrimSpace(must(t, sh, before+"docker swarm join-token -q worker\n"))
+		token = token[strings.LastIndex(token, "SWMTKN"):]
+		out, err := sh.Run(t.Context(), "client", "dockerd &\ndocker swarm join --token "+token+" 10.24.254.11\n"+line, nil)
+		if err != nil || out.Status != 0 {
+			t.Fatalf("%s: status %d, %v\n%s", line, out.Status, err, out.Stderr)
+		}
+		return must(t, sh, after)
 	}
 	out, err := sh.Run(t.Context(), "host", lines, nil)
 	if err != nil || out.Status != 0 {

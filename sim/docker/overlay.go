@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"vethlab/sim/state"
 )
 
 // Overlay networks (libnetwork, drivers/overlay): a bridge on each machine, in a
@@ -255,17 +257,11 @@ func (c *call) leaveOverlay(n *Network, ep *Endpoint) error {
 		return err
 	}
 	if ep.HostDev != "" {
-		s, err := c.look()
+		netns, err := c.netns(b.Netns)
 		if err != nil {
 			return err
 		}
-		there := c.explain
-		for i := range s.Nodes {
-			if o := &s.Nodes[i]; o.Machine == c.d.Machine && o.NetnsName() == b.Netns && o.Link(ep.HostDev) != nil {
-				there = true
-			}
-		}
-		if there {
+		if c.explain || netns != nil && netns.Link(ep.HostDev) != nil {
 			if err := c.in(b.Netns, "ip link del %s", ep.HostDev); err != nil {
 				if _, refused := err.(*Refused); !refused {
 					return err
@@ -351,14 +347,33 @@ func (c *call) tellTunnel(b *Balance, p Peer, come bool) error {
 		return c.in(b.Netns, "bridge fdb replace %s dev vxlan0 dst %s self permanent", p.MAC, p.VTEP)
 	}
 	b.Peers = slices.Delete(b.Peers, at, at+1)
-	for _, line := range []string{
-		fmt.Sprintf("bridge fdb del %s dev vxlan0 dst %s self", p.MAC, p.VTEP),
-		fmt.Sprintf("bridge fdb del %s dev vxlan0 master", p.MAC), // what the bridge has learned
-		fmt.Sprintf("ip neigh del %s dev vxlan0", p.IP),
-	} {
+	lines := []string{fmt.Sprintf("bridge fdb del %s dev vxlan0 dst %s self", p.MAC, p.VTEP), fmt.Sprintf("ip neigh del %s dev vxlan0", p.IP)}
+	netns, err := c.netns(b.Netns)
+	if err != nil {
+		return err
+	}
+	if netns != nil && slices.ContainsFunc(netns.FDB, func(f state.FDB) bool { return f.MAC == p.MAC && f.Dev == "vxlan0" && f.Dst == "" }) {
+		lines = slices.Insert(lines, 1, fmt.Sprintf("bridge fdb del %s dev vxlan0 master", p.MAC)) // what the bridge has learned
+	}
+	for _, line := range lines {
 		if err := c.try("ip netns exec %s %s", b.Netns, line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// netns is the state of a namespace of the daemon's machine that has a name; nil
+// where there is none.
+func (c *call) netns(name string) (*state.Node, error) {
+	s, err := c.look()
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Machine == c.d.Machine && n.Mounted && n.NetnsName() == name {
+			return n, nil
+		}
+	}
+	return nil, nil
 }

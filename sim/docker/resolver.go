@@ -138,7 +138,7 @@ func (c *call) names(ct *Container) string {
 	var b strings.Builder
 	for _, ep := range ct.joined() {
 		n := c.d.networkByID(ep.Network)
-		if n == nil || !n.userDefined() || !ep.IP.IsValid() {
+		if n == nil || !n.userDefined() || !ep.IP.IsValid() || ep.Outward {
 			continue
 		}
 		all := c.d.Containers
@@ -150,7 +150,7 @@ func (c *call) names(ct *Container) string {
 		}
 		for _, other := range all {
 			at := other.endpoint(n)
-			if at == nil || !at.IP.IsValid() {
+			if at == nil || !at.IP.IsValid() || at.Outward {
 				continue
 			}
 			names := append([]string{other.Name}, at.Aliases...)
