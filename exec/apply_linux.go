@@ -36,6 +36,10 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 	}
 	n := in.nodeIn(name)
 	if n == nil {
+		in.rescan() // somebody may have made it since
+		n = in.nodeIn(name)
+	}
+	if n == nil {
 		_, name = op.SplitAt(name)
 		return failed(&op.Failure{What: op.NoNetns, Name: name, Errno: int(unix.ENOENT)}), nil
 	}
@@ -52,18 +56,25 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 		for _, m := range in.all() {
 			now := m.readCounters()
 			m.mu.Lock()
-			m.counters = now
+			m.counters, m.traffic = now, true // that somebody listens is not told of
 			m.mu.Unlock()
 		}
 	}
 	res, err := in.do(ctx, n, o)
-	if !sends {
-		in.touch(n) // not every change is told of: a setting's is not
+	switch {
+	case movesNames(o) || in.running(): // not every change is told of: a setting's is not
+		for _, m := range in.all() { // ip netns exec
+			in.touch(m)
+		}
+	case !sends:
+		in.touch(n)
 	}
 	if !in.building {
 		in.settle(ctx)
 	}
-	in.rescan()
+	if movesNames(o) {
+		in.rescan()
+	}
 	if !in.building && movesCarriers(o) {
 		in.syncCarriers()
 	}
@@ -73,6 +84,25 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 	slices.SortStableFunc(traces, func(a, b trace.Trace) int { return int(min(1, max(-1, a.Start-b.Start))) })
 	res.Traces = traces
 	return res, err
+}
+
+// running reports whether a tool runs in the background.
+func (in *inside) running() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.tools) > 0
+}
+
+// movesNames reports whether an operation may make or end a namespace, or do
+// anything else.
+// What goes on in the background may at any time: a snapshot looks again, and so
+// does whoever names a node that is not known.
+func movesNames(o op.Op) bool {
+	switch o.(type) {
+	case op.NetnsAdd, op.NetnsDel, op.Tool, op.Spawn, op.ProcKill, op.Sleep, op.FileWrite:
+		return true
+	}
+	return false
 }
 
 // failed is what a refused operation came to; sim/cmdline puts it in words.

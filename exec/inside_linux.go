@@ -67,7 +67,8 @@ type inside struct {
 	busy  chan struct{}  // a journey may be under way
 	watch bool
 
-	spawned atomic.Int64 // processes started by op.Spawn
+	spawned  atomic.Int64 // processes started by op.Spawn
+	settling atomic.Bool  // an operation waits until all that it caused was seen
 
 	dropped uint64 // sightings that queue had no room for
 	unheard uint64 // how often netfilter's reports had no room: at least one packet each
@@ -225,6 +226,7 @@ func (in *inside) open(r request) error {
 		}
 	}
 	in.building = false
+	in.syncCarriers()
 	in.settle(context.Background())
 	go in.tick()
 	go in.follow()
@@ -402,6 +404,10 @@ func (in *inside) tick() {
 		case <-time.After(report):
 		}
 		for {
+			if in.settling.Load() { // which does the same, and more often
+				time.Sleep(pause)
+				continue
+			}
 			left, next := in.flush()
 			if left == 0 {
 				break
@@ -467,6 +473,8 @@ func (in *inside) flush() (left int, next time.Duration) {
 // sockets are empty and no journey is under way.
 func (in *inside) settle(ctx context.Context) {
 	const most = 600 * time.Millisecond // traffic that never stops is not waited for
+	in.settling.Store(true)
+	defer in.settling.Store(false)
 	for deadline := time.Now().Add(most); ; {
 		left, next := in.flush()
 		if left == 0 || time.Now().After(deadline) || ctx.Err() != nil {

@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	osexec "os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 
 	gipt "github.com/coreos/go-iptables/iptables" // runs iptables and reads its errors; Apache-2.0
-	"github.com/mdlayher/netlink"                 // messages and attributes; MIT
-	"golang.org/x/sys/unix"
-
-	"vethlab/exec/capture"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
 )
@@ -22,10 +19,11 @@ import (
 // with `iptables -S` must have been made by it (see nftables' "incompatible,
 // use nft tool").
 type iptables struct {
-	once    sync.Once
-	ipt     *gipt.IPTables
-	err     error
-	variant string // nf_tables or legacy
+	once   sync.Once
+	ipt    *gipt.IPTables
+	err    error
+	formed sync.Once
+	form   string // see variant
 }
 
 // find looks for the machine's iptables; it fails when there is none.
@@ -33,19 +31,35 @@ func (t *iptables) find() (*gipt.IPTables, error) {
 	t.once.Do(func() {
 		children.RLock()
 		defer children.RUnlock()
-		if t.ipt, t.err = gipt.New(gipt.Timeout(5)); t.err != nil {
-			return
-		}
-		out, err := osexec.Command("iptables", "--version").Output()
-		if t.err = err; err != nil {
-			return
-		}
-		t.variant = "legacy" // before 1.8 there was no other, and it did not say so
-		if bytes.Contains(out, []byte("nf_tables")) {
-			t.variant = "nf_tables"
-		}
+		t.ipt, t.err = gipt.New(gipt.Timeout(5))
 	})
 	return t.ipt, t.err
+}
+
+// variant is the form of the machine's iptables, "nf_tables" or "legacy"; empty
+// where there is none.
+func (t *iptables) variant() string {
+	t.formed.Do(func() {
+		path, err := osexec.LookPath("iptables")
+		if err != nil {
+			return
+		}
+		t.form = "legacy" // before 1.8 there was no other, and it did not say so
+		program, err := filepath.EvalSymlinks(path)
+		if err == nil && filepath.Base(program) == "xtables-nft-multi" {
+			t.form = "nf_tables"
+			return
+		}
+		if err == nil && filepath.Base(program) == "xtables-legacy-multi" {
+			return
+		}
+		children.RLock()
+		defer children.RUnlock()
+		if out, err := osexec.Command(path, "--version").Output(); err == nil && bytes.Contains(out, []byte("nf_tables")) {
+			t.form = "nf_tables"
+		}
+	})
+	return t.form
 }
 
 // apply changes a node's rules.
@@ -112,112 +126,42 @@ func (in *inside) tables(n *node) []state.Table {
 	return in.readTables(n)
 }
 
-// readTables reads the node's rules and counters with iptables-save.
+// readTables reads the node's rules and counters with iptables-save, where the
+// rules changed since the last time.
 func (in *inside) readTables(n *node) []state.Table {
-	if _, err := in.iptables.find(); err != nil || n.packet == nil {
+	variant := in.iptables.variant()
+	if variant == "" || n.packet == nil {
 		return nil
 	}
-	var out bytes.Buffer
 	n.mu.Lock()
 	n.tablesOK = true // a change that comes from here on is a change again
 	n.mu.Unlock()
-	var chains map[[2]string]bool
-	if in.iptables.variant == "nf_tables" {
-		var tables int
-		var err error
-		if tables, chains, err = readChains(int(n.ns.Fd())); err == nil && tables == 0 {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			n.tables = nil
-			return nil // nobody used iptables here: iptables-save would say nothing
-		}
+	save := func() ([]state.Table, error) {
+		var out bytes.Buffer
+		err := n.enter(func() error {
+			cmd := osexec.Command("iptables-save", "-c")
+			cmd.Stdout = &out
+			children.RLock()
+			defer children.RUnlock()
+			return cmd.Run()
+		})
+		return parseSave(out.String()), err
 	}
-	err := n.enter(func() error {
-		cmd := osexec.Command("iptables-save", "-c")
-		cmd.Stdout = &out
-		children.RLock()
-		defer children.RUnlock()
-		return cmd.Run()
-	})
+	var tables []state.Table
+	var err error
+	if variant == "nf_tables" {
+		tables, err = n.rules.read(int(n.ns.Fd()), save)
+	} else {
+		tables, err = save()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {
 		n.tablesOK = false
 		return n.tables
 	}
-	n.tables = parseSave(out.String())
-	if chains != nil {
-		for _, t := range n.tables {
-			for i := range t.Chains {
-				ch := &t.Chains[i]
-				some, there := chains[[2]string{t.Name, ch.Name}]
-				ch.Absent, ch.Counts = !there, some
-			}
-		}
-	}
+	n.tables = tables
 	return n.tables
-}
-
-// readChains tells what iptables-save does not: which chains the kernel has, by
-// table and name (iptables-nft makes a built-in one when a command needs it),
-// and which of them have counters; and how many tables there are, with chains or
-// without. The capture's own are left out.
-func readChains(nsfd int) (tables int, counts map[[2]string]bool, err error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: nsfd})
-	if err != nil {
-		return 0, nil, err
-	}
-	defer c.Close()
-	counts = map[[2]string]bool{}
-	err = dumpTables(c, unix.NFT_MSG_GETTABLE, func(d *netlink.AttributeDecoder) {
-		for d.Next() {
-			if d.Type() == unix.NFTA_TABLE_NAME && d.String() != capture.TableName {
-				tables++
-			}
-		}
-	})
-	if err != nil || tables == 0 {
-		return tables, counts, err
-	}
-	err = dumpTables(c, unix.NFT_MSG_GETCHAIN, func(d *netlink.AttributeDecoder) {
-		var key [2]string
-		some := false
-		for d.Next() {
-			switch d.Type() {
-			case unix.NFTA_CHAIN_TABLE:
-				key[0] = d.String()
-			case unix.NFTA_CHAIN_NAME:
-				key[1] = d.String()
-			case unix.NFTA_CHAIN_COUNTERS:
-				some = true
-			}
-		}
-		if key[0] != capture.TableName {
-			counts[key] = some
-		}
-	})
-	return tables, counts, err
-}
-
-// dumpTables calls fn with the attributes of each thing that an nftables dump
-// lists for IPv4.
-func dumpTables(c *netlink.Conn, what netlink.HeaderType, fn func(*netlink.AttributeDecoder)) error {
-	msgs, err := c.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | what, Flags: netlink.Request | netlink.Dump},
-		Data:   []byte{unix.NFPROTO_IPV4, 0, 0, 0},
-	})
-	if err != nil {
-		return err
-	}
-	for _, m := range msgs {
-		if len(m.Data) < 4 {
-			continue
-		}
-		if d, err := netlink.NewAttributeDecoder(m.Data[4:]); err == nil {
-			fn(d)
-		}
-	}
-	return nil
 }
 
 // parseSave reads what `iptables-save -c` prints (iptables-save(8)).

@@ -41,6 +41,8 @@ type node struct {
 	packet *capture.Socket    // nil in a switch
 	filter *capture.Netfilter // nil in a switch
 	route  *mnl.Conn          // rtnetlink's notifications
+	rules  ruleset
+	counts kept
 
 	viewing sync.Mutex
 	view    *view // what its tools see; nil until the first
@@ -51,6 +53,7 @@ type node struct {
 	tablesOK bool            // tables are as the kernel has them
 	written  map[string]bool // the settings that somebody wrote
 	dirty    bool            // something changed since state was read
+	neighs   bool            // neighbours or forwarding entries changed
 	traffic  bool            // packets came: who listens may have changed
 	conns    []state.Conn
 	connsOK  bool // conns are as the kernel has them, but for their timeouts
@@ -193,14 +196,22 @@ func (n *node) listen(in *inside) {
 			}
 			return // closed
 		}
+		more := false
+		n.mu.Lock()
 		for _, m := range msgs {
-			if m.Header.Type == unix.RTM_NEWLINK || m.Header.Type == unix.RTM_DELLINK {
-				n.mu.Lock()
+			switch m.Header.Type {
+			case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 				clear(n.names)
-				n.mu.Unlock()
+				more = true
+			case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+				n.neighs, n.traffic = true, true
+			default:
+				more = true
 			}
 		}
-		in.touch(n)
+		n.dirty = n.dirty || more
+		n.mu.Unlock()
+		signalTo(in.wake)
 	}
 }
 
@@ -247,6 +258,8 @@ func (n *node) close() {
 	if n.handle != nil {
 		n.handle.Close()
 	}
+	n.rules.close()
+	n.counts.close()
 	n.viewing.Lock()
 	n.view.close()
 	n.viewing.Unlock()

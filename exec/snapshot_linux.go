@@ -2,6 +2,7 @@ package exec
 
 import (
 	"cmp"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -45,17 +47,22 @@ func (in *inside) snapshot(all bool) *state.Snapshot {
 // something changed.
 func (in *inside) fresh(n *node) *state.Node {
 	n.mu.Lock()
-	dirty, traffic, last := n.dirty || n.state == nil, n.traffic, n.state
-	n.dirty, n.traffic = false, false // a change from here on is a change again
+	dirty, neighs, traffic, last := n.dirty || n.state == nil, n.neighs, n.traffic, n.state
+	n.dirty, n.neighs, n.traffic = false, false, false // a change from here on is a change again
 	n.mu.Unlock()
 	var st *state.Node
 	switch {
 	case dirty:
 		st = in.readNode(n)
-	case traffic:
+	case neighs || traffic:
 		copied := *last
 		st = &copied
-		st.Listeners = n.listeners(in.processNames(n))
+		if neighs {
+			n.readNeighs(st)
+		}
+		if traffic {
+			st.Listeners = n.listeners(in.processNames(n))
+		}
 	default:
 		return last
 	}
@@ -118,6 +125,27 @@ func (in *inside) readNode(n *node) *state.Node {
 			st.Policies = append(st.Policies, readPolicy(r))
 		}
 	}
+	n.readNeighs(st)
+	_ = n.enter(func() error { // left out where they cannot be read
+		st.Sysctls = n.readSysctls(st)
+		return nil
+	})
+	if n.packet != nil {
+		st.Tables = in.tables(n)
+		st.IptablesVariant = in.iptables.variant()
+	}
+	st.Listeners = n.listeners(in.processNames(n))
+	return st
+}
+
+// readNeighs reads the neighbours and the bridges' forwarding entries; the links
+// are there.
+func (n *node) readNeighs(st *state.Node) {
+	names := map[int]string{}
+	for _, l := range st.Links {
+		names[l.Index] = l.Name
+	}
+	st.Neighs, st.FDB = nil, nil
 	if neighs, err := retry(func() ([]netlink.Neigh, error) { return n.handle.NeighList(0, netlink.FAMILY_V4) }); err == nil {
 		for _, e := range neighs {
 			if ip, ok := netip.AddrFromSlice(e.IP.To4()); ok && e.State != netlink.NUD_NOARP {
@@ -137,16 +165,6 @@ func (in *inside) readNode(n *node) *state.Node {
 			st.FDB = append(st.FDB, f)
 		}
 	}
-	_ = n.enter(func() error { // left out where they cannot be read
-		st.Sysctls = n.readSysctls(st)
-		return nil
-	})
-	if n.packet != nil {
-		st.Tables = in.tables(n)
-		st.IptablesVariant = in.iptables.variant
-	}
-	st.Listeners = n.listeners(in.processNames(n))
-	return st
 }
 
 // connections reads the node's conntrack table, oldest first. It is left out
@@ -165,13 +183,8 @@ func (n *node) connections() []state.Conn {
 // (ctnetlink_dump_table, net/netfilter/nf_conntrack_netlink.c): 1.5 ms, where
 // the count is had in 20 µs.
 func (n *node) unconnected() bool {
-	empty := false
-	_ = n.enter(func() error { // a node that is going is looked at the slow way
-		b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
-		empty = err == nil && string(b) == "0\n"
-		return err
-	})
-	return empty
+	b, err := n.counts.read("/proc/sys/net/netfilter/nf_conntrack_count", n)
+	return err == nil && string(b) == "0\n" // a node that is going is looked at the slow way
 }
 
 // Conns implements capture.View. A table that is not empty is slow to list, so
@@ -373,25 +386,66 @@ var errorCounters = map[string]bool{
 // readCounters reads the node's error counters (/proc/net/snmp, netstat).
 func (n *node) readCounters() map[string]uint64 {
 	m := map[string]uint64{}
-	_ = n.enter(func() error { // a node that is going has no counters
-		for _, file := range []string{"snmp", "netstat"} {
-			b, err := os.ReadFile("/proc/thread-self/net/" + file)
-			if err != nil {
-				return err
-			}
-			// Two lines each: "Ip: Forwarding DefaultTTL …", "Ip: 1 64 …".
-			lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-			for i := 0; i+1 < len(lines); i += 2 {
-				keys, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
-				for j := 1; j < len(keys) && j < len(values); j++ {
-					name := strings.TrimSuffix(keys[0], ":") + keys[j]
-					if v, err := strconv.ParseUint(values[j], 10, 64); err == nil && errorCounters[name] {
-						m[name] = v
-					}
+	for _, file := range []string{"snmp", "netstat"} {
+		b, err := n.counts.read("/proc/thread-self/net/"+file, n)
+		if err != nil {
+			break // a node that is going has no counters
+		}
+		// Two lines each: "Ip: Forwarding DefaultTTL …", "Ip: 1 64 …".
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		for i := 0; i+1 < len(lines); i += 2 {
+			keys, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+			for j := 1; j < len(keys) && j < len(values); j++ {
+				name := strings.TrimSuffix(keys[0], ":") + keys[j]
+				if v, err := strconv.ParseUint(values[j], 10, 64); err == nil && errorCounters[name] {
+					m[name] = v
 				}
 			}
 		}
-		return nil
-	})
+	}
 	return m
+}
+
+// kept are files of a node's /proc that are read again and again: opened once,
+// in the node, they stay the node's.
+type kept struct {
+	mu    sync.Mutex
+	files map[string]*os.File
+	buf   []byte
+}
+
+// read returns what a file says now.
+func (k *kept) read(name string, n *node) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f := k.files[name]
+	if f == nil {
+		err := n.enter(func() (err error) {
+			f, err = os.Open(name)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if k.files == nil {
+			k.files = map[string]*os.File{}
+		}
+		k.files[name] = f
+	}
+	if k.buf == nil {
+		k.buf = make([]byte, 16<<10)
+	}
+	m, err := f.ReadAt(k.buf, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return slices.Clone(k.buf[:m]), err
+}
+
+func (k *kept) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range k.files {
+		f.Close()
+	}
 }
