@@ -89,6 +89,11 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 		defer close(j.done)
 		defer stop()
 		defer cancel()
+		defer func() {
+			if p := recover(); p != nil { // it must not end a program that serves other labs
+				j.stderr = fmt.Sprintf("vethlab: this shell cannot do that (%.200s)\n", fmt.Sprint(p))
+			}
+		}()
 		done := func(e Executed) { j.ops = append(j.ops, e) }
 		r, err := n.apply(jctx, p, done)
 		var stdout, stderr strings.Builder

@@ -217,7 +217,7 @@ func (c *call) cliExec(path string, args []string) (int, error) {
 // inside runs a command in a container: what it prints is the command's own.
 func (c *call) inside(ct *Container, argv []string) (int, error) {
 	line := "nsenter -t " + ct.pid() + " -m -u -n " + quoted(argv)
-	res, err := c.result(c.d.Machine, line)
+	res, err := c.aside(c.d.Machine, line)
 	if _, refused := err.(*Refused); err != nil && !refused {
 		return 1, err
 	}

@@ -153,6 +153,9 @@ func (r *runFlags) spec(args []string) (*spec, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(ct.Exposed)+len(ports) > maxPorts {
+			return nil, errManyPorts
+		}
 		for _, p := range ports {
 			if !slices.Contains(ct.Exposed, p) {
 				ct.Exposed = append(ct.Exposed, p)
@@ -362,6 +365,9 @@ func (c *call) cliRun(at string, args []string) (int, error) {
 	status, err := c.inside(ct, inside)
 	if err != nil {
 		return status, err
+	}
+	if !ct.Running { // somebody stopped it meanwhile
+		return status, nil
 	}
 	if err := c.stopAs(ct, status); err != nil {
 		return status, err

@@ -42,7 +42,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"vethlab/sim/op"
@@ -60,7 +59,7 @@ type Lab interface {
 type Engine struct {
 	lab Lab
 
-	mu       sync.Mutex
+	turn     chan struct{}       // holds a token while somebody uses what follows
 	daemons  map[string]*Daemon  // by machine
 	clusters map[string]*Cluster // swarms, by ID
 	random   *rand.Rand          // ids, MAC addresses and names: the same in every lab
@@ -70,7 +69,7 @@ type Engine struct {
 // Wrap installs Docker on the machines of a lab. No daemon runs yet.
 func Wrap(lab Lab) *Engine {
 	source := rand.NewPCG(0x0d0c, 0)
-	return &Engine{lab: lab, daemons: map[string]*Daemon{}, clusters: map[string]*Cluster{}, random: rand.New(source), source: source}
+	return &Engine{lab: lab, turn: make(chan struct{}, 1), daemons: map[string]*Daemon{}, clusters: map[string]*Cluster{}, random: rand.New(source), source: source}
 }
 
 // Restore is Wrap for a lab that goes on from a snapshot: with the daemons that
@@ -109,8 +108,10 @@ func (e *Engine) Snapshot(ctx context.Context) (*state.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	if err := e.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer e.unlock()
 	k := kept{Daemons: map[string]*Daemon{}, Clusters: e.clusters}
 	for machine, d := range e.daemons {
 		if d.Running || len(d.Networks) > 0 {
@@ -125,6 +126,18 @@ func (e *Engine) Snapshot(ctx context.Context) (*state.Snapshot, error) {
 	}
 	return s, err
 }
+
+// lock waits until no other command of ours runs, or until ctx has ended.
+func (e *Engine) lock(ctx context.Context) error {
+	select {
+	case e.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) unlock() { <-e.turn }
 
 // Close ends the lab.
 func (e *Engine) Close() error { return e.lab.Close() }
@@ -360,12 +373,14 @@ func (e *Engine) Apply(ctx context.Context, node string, o op.Op) (op.Result, er
 	if run == nil {
 		return e.lab.Apply(ctx, node, o)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	if err := e.lock(ctx); err != nil {
+		return op.Result{}, err
+	}
+	defer e.unlock()
 	if in, _ := op.SplitAt(node); in != "" { // a namespace of that machine
 		node = in
 	}
-	c := &call{ctx: ctx, engine: e, node: node, argv: argv, stdin: t.Stdin}
+	c := &call{ctx: ctx, engine: e, node: node, argv: argv, stdin: t.Stdin, background: t.Background}
 	if err := c.begin(); err != nil {
 		return op.Result{}, err
 	}

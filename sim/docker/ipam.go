@@ -31,8 +31,8 @@ func predefined(bases []PoolBase) (pools []netip.Prefix, err error) {
 		if b.Size <= 0 || b.Size < base.Bits() || b.Size > 32 {
 			return nil, fmt.Errorf("invalid pools size: %d", b.Size)
 		}
-		if b.Size-base.Bits() > 16 {
-			return nil, fmt.Errorf("not simulated: more than 65536 pools of %s", base)
+		if bits := b.Size - base.Bits(); bits > 16 || len(pools)+1<<bits > 65536 {
+			return nil, fmt.Errorf("not simulated: more than 65536 pools, with those of %s", base)
 		}
 		for i := range 1 << (b.Size - base.Bits()) {
 			pools = append(pools, netip.PrefixFrom(nth(base, uint32(i)<<(32-b.Size)), b.Size))

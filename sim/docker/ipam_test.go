@@ -51,4 +51,7 @@ func TestPredefined(t *testing.T) {
 			t.Errorf("%v: %d pools", bad, len(pools))
 		}
 	}
+	if pools, err := predefined([]PoolBase{{"10.0.0.0/16", 32}, {"10.1.0.0/16", 16}}); err == nil {
+		t.Errorf("%d pools", len(pools))
+	}
 }

@@ -21,6 +21,9 @@ func parsePublish(specs []string) (ports []Port, bindings []Binding, err error) 
 		if err != nil {
 			return nil, nil, err
 		}
+		if len(bindings)+len(bs) > maxPorts {
+			return nil, nil, errManyPorts
+		}
 		for _, p := range ps {
 			if !slices.Contains(ports, p) {
 				ports = append(ports, p)
@@ -30,6 +33,11 @@ func parsePublish(specs []string) (ports []Port, bindings []Binding, err error) 
 	}
 	return ports, bindings, nil
 }
+
+// maxPorts bounds the ports of a container, published or exposed.
+const maxPorts = 1024
+
+var errManyPorts = fmt.Errorf("not simulated: more than %d ports of a container", maxPorts)
 
 func parsePort(spec string) (ports []Port, bindings []Binding, err error) {
 	raw, proto, _ := strings.Cut(spec, "/")

@@ -46,6 +46,18 @@ func TestParsePublish(t *testing.T) {
 	}
 }
 
+// The ports that a container may have are bounded.
+func TestParsePublishMany(t *testing.T) {
+	for _, specs := range [][]string{{"1-65535:1-65535"}, {"1-1000:1-1000", "1-25:1-25/udp"}} {
+		if ports, _, err := parsePublish(specs); err != errManyPorts {
+			t.Errorf("-p %v: %d ports, %v", specs, len(ports), err)
+		}
+	}
+	if ports, _, err := parsePublish([]string{"1-1000:1-1000", "1-24:1-24/udp"}); len(ports) != maxPorts || err != nil {
+		t.Errorf("%d ports, %v", len(ports), err)
+	}
+}
+
 // A random port is the next after the last one given out; a fixed one is had
 // once for each address.
 func TestTakePort(t *testing.T) {

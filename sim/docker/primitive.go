@@ -26,6 +26,9 @@ type call struct {
 	explain bool // nothing is done, only told
 	tell    bool // --explain was found: that is what is wanted
 
+	background bool // others of ours may run beside it: see aside
+	held       int  // bytes of the deeds' texts
+
 	out, errs strings.Builder
 	deeds     []op.Deed
 	traces    []trace.Trace
@@ -105,13 +108,34 @@ func (r *Refused) Error() string {
 func (c *call) result(node, line string) (op.Result, error) {
 	deed := op.Deed{Node: node, Text: line}
 	if c.explain {
-		c.deeds = append(c.deeds, deed)
+		c.record(deed)
 		return op.Result{}, nil
 	}
 	c.snap = nil
 	res, err := c.apply(node, line)
+	return c.done(deed, res, err)
+}
+
+// maxDeeds is how many bytes of deeds a command tells; what it does is not bounded
+// by that.
+const maxDeeds = 1 << 20
+
+func (c *call) record(d op.Deed) {
+	switch {
+	case c.held > maxDeeds:
+		return
+	case c.held+len(d.Text) > maxDeeds:
+		d.Text, c.held = "# the rest is left out", maxDeeds+1
+	default:
+		c.held += len(d.Text) + 64
+	}
+	c.deeds = append(c.deeds, d)
+}
+
+// done takes in what came of a line.
+func (c *call) done(deed op.Deed, res op.Result, err error) (op.Result, error) {
 	deed.Status = res.Status
-	c.deeds = append(c.deeds, deed)
+	c.record(deed)
 	c.traces = append(c.traces, res.Traces...)
 	res.Traces = nil
 	if err != nil {
@@ -121,6 +145,33 @@ func (c *call) result(node, line string) (op.Result, error) {
 		return res, &Refused{deed, res}
 	}
 	return res, nil
+}
+
+// aside is result for what may take as long as it likes: in the background, other
+// commands of ours run meanwhile.
+func (c *call) aside(node, line string) (op.Result, error) {
+	argv, err := op.Words(line)
+	if err != nil || c.explain || !c.background {
+		return c.result(node, line)
+	}
+	cmd, err := cmdline.Parse(argv)
+	if err != nil {
+		return c.result(node, line)
+	}
+	switch cmd.Op.(type) {
+	case op.Ping, op.HTTPGet, op.Sleep, op.Tool:
+	default:
+		return c.result(node, line)
+	}
+	at := node
+	if cmd.Node != "" {
+		at = op.At(node, cmd.Node)
+	}
+	c.engine.unlock()
+	res, err := c.engine.lab.Apply(c.ctx, at, op.Tool{Argv: cmd.Argv(), Background: true})
+	c.engine.turn <- struct{}{} // the others end by themselves, or with the lab
+	c.snap = nil
+	return c.done(op.Deed{Node: node, Text: line}, cmd.Finish(res), err)
 }
 
 // apply does a line in a node, without recording it.
