@@ -43,14 +43,14 @@ func (w *World) brNfPreRoutingFinish(br, port *Link, p *packet, other, changed b
 		p.typ = toOther
 	}
 	if changed {
-		r, refuse := n.routeInput(p, br)
+		refuse := n.routeInput(p, br)
 		switch {
-		case refuse == nil && r.dev != br:
+		case refuse == nil && p.route.dev != br:
 			// Routed elsewhere, or for the node itself: the bridge passes it up.
-			p.route, p.routed = r, true
+			p.routed = true
 			p.writable().dstMAC, p.typ = br.mac, toHost
 		case refuse == nil:
-			w.brNfDNAT(port, p, r)
+			w.brNfDNAT(port, p)
 			return
 		case refuse.disposition == trace.ForwardingOff || refuse.disposition == trace.NoRouteTo:
 			// A refusal is a route too (ip_error), by way of lo: the bridge passes it
@@ -68,11 +68,9 @@ func (w *World) brNfPreRoutingFinish(br, port *Link, p *packet, other, changed b
 // brNfDNAT gives a packet whose new destination is on the bridge it came from
 // the MAC address of that destination (br_nf_pre_routing_finish_bridge). When
 // it is not known, the packet waits for ARP, and comes back by brDevXmit.
-func (w *World) brNfDNAT(port *Link, p *packet, r route) {
+func (w *World) brNfDNAT(port *Link, p *packet) {
 	br := port.master
-	p.route = r
-	next := r.nextHop(p.dst)
-	nb := br.neighLookup(next, true)
+	nb := br.neighLookup(p.route.nextHop(p.dst), true)
 	if nb.state.connected() && nb.used != 0 {
 		p.writable().dstMAC = nb.mac
 		w.brHandleFrameFinish(port, p)

@@ -184,7 +184,7 @@ func (w *World) portState(l *Link) {
 // net/bridge/br_input.c).
 func (w *World) brHandleFrame(port *Link, p *packet) {
 	br := port.master
-	if p.srcMAC.multicast() || p.srcMAC == (MAC{}) {
+	if p.srcMAC.multicast() || p.srcMAC == 0 {
 		w.vanish(p)
 		return
 	}

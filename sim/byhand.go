@@ -114,7 +114,7 @@ func (br *Link) fdbByHand(port *Link, r *FDBRequest) *op.Failure {
 	}
 	local, static := r.State == "" || r.State == "permanent", r.State == "static"
 	switch {
-	case r.MAC == MAC{}:
+	case r.MAC == 0:
 		return fail(einval, "")
 	case port == nil && !local:
 		return fail(einval, "") // "FDB entry towards bridge must be permanent", in the kernel's log
@@ -132,7 +132,7 @@ func (br *Link) fdbByHand(port *Link, r *FDBRequest) *op.Failure {
 // fdbByHand: vxlan_fdb_add and vxlan_fdb_delete.
 func (v *vxlan) fdbByHand(r *FDBRequest) *op.Failure {
 	e, dst := v.fdb[r.MAC], ipOf(r.Dst)
-	everybody := r.MAC.multicast() || r.MAC == MAC{}
+	everybody := r.MAC.multicast() || r.MAC == 0
 	if r.Mode == Delete {
 		if e == nil {
 			return fail(enoent, "")

@@ -77,6 +77,8 @@ const (
 // fib is a namespace's routing: tables, and the policies that choose among them.
 type fib struct {
 	tables   map[int]*fibTable
+	local    *fibTable // the two of them that every packet asks
+	main     *fibTable
 	used     bool     // main and local are there: they have had a route
 	policies []policy // in the order they are tried
 	// custom is set with the first policy somebody adds or deletes
@@ -127,7 +129,8 @@ func (r *fibRow) nextHop() IP {
 // init gives a namespace the tables and policies that every one begins with
 // (fib_net_init, net/ipv4/fib_frontend.c; fib_default_rules_init, fib_rules.c).
 func (f *fib) init() {
-	f.tables = map[int]*fibTable{tableMain: {id: tableMain}, tableLocal: {id: tableLocal}}
+	f.local, f.main = &fibTable{id: tableLocal}, &fibTable{id: tableMain}
+	f.tables = map[int]*fibTable{tableLocal: f.local, tableMain: f.main}
 	f.policies = []policy{
 		{priority: 0, table: tableLocal, suppress: -1, proto: protKernel},
 		{priority: 32766, table: tableMain, suppress: -1, proto: protKernel},
@@ -137,9 +140,6 @@ func (f *fib) init() {
 
 // fibChanged makes void what was looked up before (rt_cache_flush).
 func (n *Netns) fibChanged() { n.fib.gen++ }
-
-// table returns a routing table; nil when it has never had a route.
-func (f *fib) table(id int) *fibTable { return f.tables[id] }
 
 // newTable returns a routing table, made if need be (fib_new_table).
 func (f *fib) newTable(id int) *fibTable {
@@ -272,7 +272,7 @@ func (t *fibTable) lookup(fl *flowi) (*fibRow, int) {
 // that of both, as long as they are one trie.
 func (f *fib) tableLookup(id int, fl *flowi) (*fibRow, int) {
 	if !f.custom && (id == tableLocal || id == tableMain) {
-		return lookupMerged(f.tables[tableLocal], f.tables[tableMain], fl)
+		return lookupMerged(f.local, f.main, fl)
 	}
 	return f.tables[id].lookup(fl)
 }

@@ -36,12 +36,11 @@ func (w *World) ipRcv(dev *Link, p *packet) {
 func (w *World) ipRcvFinish(dev *Link, p *packet) {
 	n := dev.ns
 	if !p.routed { // over lo, a packet brings its route with it
-		r, no := n.routeInput(p, dev)
-		if no != nil {
+		if no := n.routeInput(p, dev); no != nil {
 			w.refuseRoute(p, no)
 			return
 		}
-		p.route, p.routed = r, true
+		p.routed = true
 	}
 	if p.route.typ == rtnUnicast && p.typ != toHost && n.conf.dropUnicastInMulticast|dev.conf.dropUnicastInMulticast != 0 {
 		w.end(p, ending{disposition: trace.Unclaimed, code: trace.CodeUnclaimed})

@@ -39,7 +39,7 @@ func (w *World) ipOutput(n *Netns, p *packet) {
 	if !p.route.input && out != n.lo && (p.route.typ == rtnBroadcast || p.route.typ == rtnMulticast && p.dst == allHosts) {
 		back := w.clone(p)
 		if w.hook(hookPostrouting, back, nil, out) {
-			back.setMACs(MAC{}, MAC{})
+			back.setMACs(0, 0)
 			back.typ = toLoopback
 			back.journey.branches[back.branch].own = true
 			back.route.input, back.route.local = true, true
@@ -74,7 +74,7 @@ func (w *World) ipFinishOutput(n *Netns, p *packet) {
 func (w *World) ipFinishOutput2(p *packet) {
 	out := p.route.dev
 	if out.kind == kindLoopback {
-		p.setMACs(MAC{}, MAC{})
+		p.setMACs(0, 0)
 		w.devXmit(out, p)
 		return
 	}

@@ -328,21 +328,21 @@ func (n *Netns) withdraw(l *Link) {
 func parseMAC(s string) (MAC, *op.Failure) {
 	hw, err := net.ParseMAC(s)
 	if err != nil || len(hw) != 6 {
-		return MAC{}, fail(einval, "")
+		return 0, fail(einval, "")
 	}
-	return MAC(hw), nil
+	return MACOf(hw), nil
 }
 
 // valid reports whether a device can have the address (is_valid_ether_addr).
-func (m MAC) valid() bool { return !m.multicast() && m != MAC{} }
+func (m MAC) valid() bool { return !m.multicast() && m != 0 }
 
 // randomMAC makes a locally administered address (eth_random_addr).
 func (w *World) randomMAC() (m MAC) {
-	for i, r := 0, w.random.Uint64(); i < len(m); i, r = i+1, r>>8 {
-		m[i] = byte(r)
+	r := w.random.Uint64()
+	for range 6 {
+		m, r = m<<8|MAC(r&0xff), r>>8
 	}
-	m[0] = m[0]&^1 | 2
-	return m
+	return m&^(1<<40) | 2<<40
 }
 
 // numberNamespaces gives numbers to the namespaces that a link's two halves

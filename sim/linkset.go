@@ -319,7 +319,7 @@ func (w *World) recalculateBridgeID(br *Link) {
 	}
 	var lowest MAC
 	for i, p := range br.bridge.ports {
-		if i == 0 || string(p.mac[:]) < string(lowest[:]) {
+		if i == 0 || p.mac < lowest {
 			lowest = p.mac
 		}
 	}

@@ -133,7 +133,7 @@ func (w *World) match(v *visitor, r *nfRule, i int, m rule.Match, p *packet) boo
 	case *rule.ConnmarkMatch: // connmark_mt
 		return p.ct != nil && (p.ct.mark&m.Mask == m.Value) != m.Not
 	case *rule.MAC: // mac_mt
-		return p.in != nil && p.in.kind != kindLoopback && (p.srcMAC == m.Source) != m.Not
+		return p.in != nil && p.in.kind != kindLoopback && (p.srcMAC == MACOf(m.Source[:])) != m.Not
 	case *rule.Comment:
 		return true
 	case *rule.Limit:

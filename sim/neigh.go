@@ -106,7 +106,7 @@ func (l *Link) neighLookup(ip IP, create bool) *neigh {
 	case l.kind == kindLoopback:
 		nb.state = nudNoARP
 	case t == rtnMulticast:
-		nb.state, nb.mac = nudNoARP, MAC{0x01, 0, 0x5e, byte(ip >> 16 & 0x7f), byte(ip >> 8), byte(ip)}
+		nb.state, nb.mac = nudNoARP, 0x01005e<<24|MAC(ip&0x7fffff)
 	case t == rtnBroadcast:
 		nb.state, nb.mac = nudNoARP, broadcastMAC
 	}
@@ -417,7 +417,7 @@ func (n *Netns) restoreNeighs(rows []state.Neigh) {
 			n.w.neighTimer(nb, nb.conf().delayFirst)
 		case nudProbe, nudIncomplete: // its questions are not repeated here
 			nb.state = nudFailed
-			if nb.mac != (MAC{}) {
+			if nb.mac != 0 {
 				nb.state = nudStale
 			}
 		}

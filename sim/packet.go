@@ -39,19 +39,21 @@ func (ip IP) broadcast() bool { return ip == 0xffffffff }
 // mask returns the netmask of a prefix length.
 func mask(bits int) IP { return IP(^uint64(0) << (32 - bits)) }
 
-// MAC is an Ethernet address.
-type MAC [6]byte
+// MAC is an Ethernet address as a number, for the same reason; 0 is none.
+type MAC uint64
 
-func (m MAC) String() string {
-	if m == (MAC{}) {
-		return "00:00:00:00:00:00"
-	}
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+// MACOf returns the address that the first six bytes make.
+func MACOf(b []byte) MAC {
+	return MAC(binary.BigEndian.Uint16(b))<<32 | MAC(binary.BigEndian.Uint32(b[2:6]))
 }
 
-func (m MAC) multicast() bool { return m[0]&1 == 1 }
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", byte(m>>40), byte(m>>32), byte(m>>24), byte(m>>16), byte(m>>8), byte(m))
+}
 
-var broadcastMAC = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+func (m MAC) multicast() bool { return m>>40&1 == 1 }
+
+const broadcastMAC MAC = 0xffff_ffff_ffff
 
 // EtherTypes (include/uapi/linux/if_ether.h).
 const (
@@ -173,6 +175,9 @@ func (w *World) clone(p *packet) *packet {
 // writable is the header to somebody who is about to change it
 // (skb_ensure_writable): the next step of the journey shows it anew.
 func (p *packet) writable() *header {
+	if strict {
+		p.check()
+	}
 	p.seen = unseen
 	return &p.header
 }
@@ -199,7 +204,7 @@ var tcpFlagNames = []struct {
 // public writes the header in the form of a trace.
 func (h *header) public() trace.Header {
 	t := trace.Header{SrcMAC: h.srcMAC.String(), DstMAC: h.dstMAC.String(), Src: h.src.Addr(), Dst: h.dst.Addr()}
-	if h.srcMAC == (MAC{}) && h.dstMAC == (MAC{}) {
+	if h.srcMAC == 0 && h.dstMAC == 0 {
 		t.SrcMAC, t.DstMAC = "", ""
 	}
 	if h.outer != nil {

@@ -46,7 +46,7 @@ var policyActions = [...]string{"", "goto", "nop", "blackhole", "unreachable", "
 func (n *Netns) fibLookup(fl *flowi) (*fibRow, int) {
 	f := &n.fib
 	if !f.custom {
-		r, errno := lookupMerged(f.tables[tableLocal], f.tables[tableMain], fl)
+		r, errno := lookupMerged(f.local, f.main, fl)
 		if errno != 0 {
 			if t := f.tables[tableDefault]; t != nil {
 				r, errno = t.lookup(fl)

@@ -250,7 +250,8 @@ func (n *Netns) restore(s *state.Node) error {
 	}
 	// The addresses' routes to their networks are in the snapshot, if nobody
 	// deleted them.
-	n.fib.tables[tableMain] = &fibTable{id: tableMain}
+	n.fib.main = &fibTable{id: tableMain}
+	n.fib.tables[tableMain] = n.fib.main
 	for _, r := range s.Routes {
 		if err := n.restoreRoute(r); err != nil {
 			return fmt.Errorf("route %s: %w", &r, err)
@@ -293,12 +294,12 @@ func (n *Netns) restoreBridge(br *Link) {
 		if i == 0 || p.mtu < mtu {
 			mtu = p.mtu
 		}
-		if i == 0 || string(p.mac[:]) < string(mac[:]) {
+		if i == 0 || p.mac < mac {
 			mac = p.mac
 		}
 	}
 	b.mtuSet, b.macSet = br.mtu != mtu, b.macSet || br.mac != mac
-	if !br.up && (len(b.ports) > 0 || br.mac == MAC{}) { // it has had ports
+	if !br.up && (len(b.ports) > 0 || br.mac == 0) { // it has had ports
 		br.carrierOn, br.watched = false, true
 	}
 }

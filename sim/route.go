@@ -12,12 +12,12 @@ import (
 // route is the outcome of a decision (struct rtable).
 type route struct {
 	dev     *Link
+	row     *fibRow
 	gateway IP // 0: the destination itself is the next hop
 	src     IP // the source a new packet gets
 	local   bool
 	typ     rtType // of the row; of a packet to everybody, rtnBroadcast or rtnMulticast
-	row     *fibRow
-	input   bool // decided for a packet that came in
+	input   bool   // decided for a packet that came in
 	// redirect: the packet goes out where it came in, and its sender could have
 	// sent it the shorter way (IPSKB_DOREDIRECT).
 	redirect bool
@@ -46,38 +46,39 @@ func (r *route) toAll() bool { return r.typ == rtnBroadcast || r.typ == rtnMulti
 // local reports whether ip is an address of the node.
 func (n *Netns) local(ip IP) bool { return n.addrType(ip) == rtnLocal }
 
-// routeInput decides where a packet that came in by dev goes
+// routeInput decides where a packet that came in by dev goes, its p.route
 // (ip_route_input_slow). The order of its questions is the kernel's.
-func (n *Netns) routeInput(p *packet, dev *Link) (route, *refusal) {
+func (n *Netns) routeInput(p *packet, dev *Link) *refusal {
 	if p.dst.multicast() && !p.src.multicast() && !p.src.broadcast() {
 		return n.routeInputMulticast(p, dev)
 	}
-	return n.routeInputFrom(dev, p.src, p.dst, p.mark, p.tos, p)
+	return n.routeInputFrom(&p.route, dev, p.src, p.dst, p.mark, p.tos, p)
 }
 
 // routeARP decides where the sender of an ARP request would be led who sent a
 // packet to tip.
-func (n *Netns) routeARP(dev *Link, sip, tip IP) (route, *refusal) {
-	return n.routeInputFrom(dev, sip, tip, 0, 0, nil)
+func (n *Netns) routeARP(dev *Link, sip, tip IP) (r route, no *refusal) {
+	no = n.routeInputFrom(&r, dev, sip, tip, 0, 0, nil)
+	return r, no
 }
 
 // routeInputFrom is routeInput for addresses alone; p is nil for an ARP packet.
-func (n *Netns) routeInputFrom(dev *Link, src, dst IP, mark uint32, tos uint8, p *packet) (route, *refusal) {
+func (n *Netns) routeInputFrom(r *route, dev *Link, src, dst IP, mark uint32, tos uint8, p *packet) *refusal {
 	if src.multicast() || src.broadcast() {
-		return route{}, martianSource(src)
+		return martianSource(src)
 	}
 	if dst.broadcast() || src == 0 && dst == 0 {
-		return n.routeInputBroadcast(dev, src, mark, tos, p)
+		return n.routeInputBroadcast(r, dev, src, mark, tos, p)
 	}
 	switch {
 	case src.zeronet():
-		return route{}, martianSource(src)
+		return martianSource(src)
 	case dst.zeronet():
-		return route{}, martianDest(dst)
+		return martianDest(dst)
 	case dst.loopback() && !dev.routesLocalnet():
-		return route{}, martianDest(dst)
+		return martianDest(dst)
 	case !dst.loopback() && src.loopback() && !dev.routesLocalnet():
-		return route{}, martianSource(src)
+		return martianSource(src)
 	}
 	fl := flowi{dst: dst, src: src, iif: dev, mark: mark, tos: tos}
 	if p != nil && p.first() {
@@ -86,34 +87,35 @@ func (n *Netns) routeInputFrom(dev *Link, src, dst IP, mark uint32, tos uint8, p
 	row, errno := n.fibLookup(&fl)
 	switch {
 	case errno != 0 && dev.conf.forwarding == 0:
-		return route{}, &refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst, row: row}
+		return &refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst, row: row}
 	case errno != 0:
-		return route{}, noRoute(row, dst, errno)
+		return noRoute(row, dst, errno)
 	case row.typ == rtnBroadcast:
-		return n.routeInputBroadcast(dev, src, mark, tos, p)
+		return n.routeInputBroadcast(r, dev, src, mark, tos, p)
 	case row.typ == rtnLocal:
 		if _, no := n.validateSource(dev, nil, src, dst, mark, tos); no != nil {
-			return route{}, no
+			return no
 		}
-		return route{dev: n.lo, local: true, typ: rtnLocal, row: row, src: dst, input: true}, nil
+		*r = route{dev: n.lo, local: true, typ: rtnLocal, row: row, src: dst, input: true}
+		return nil
 	case dev.conf.forwarding == 0:
-		return route{}, &refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst}
+		return &refusal{disposition: trace.ForwardingOff, code: trace.CodeForwardingOff, ip: dst}
 	case row.typ != rtnUnicast:
-		return route{}, martianDest(dst)
+		return martianDest(dst)
 	}
 	// __mkroute_input
 	direct, no := n.validateSource(dev, row.dev, src, dst, mark, tos)
 	if no != nil {
-		return route{}, no
+		return no
 	}
-	r := route{dev: row.dev, gateway: row.nextHop(), typ: rtnUnicast, row: row, input: true}
+	*r = route{dev: row.dev, gateway: row.nextHop(), typ: rtnUnicast, row: row, input: true}
 	if row.dev == dev && direct && n.conf.sendRedirects|dev.conf.sendRedirects != 0 && p != nil {
 		r.redirect = n.conf.sharedMedia|dev.conf.sharedMedia != 0 || row.nextHop() == 0 || dev.onlink(src, row.nextHop())
 	}
 	if len(n.inet.exceptions) > 0 {
-		n.except(&r, dst)
+		n.except(r, dst)
 	}
-	return r, nil
+	return nil
 }
 
 func martianSource(src IP) *refusal {
@@ -141,31 +143,33 @@ func noRoute(row *fibRow, dst IP, errno int) *refusal {
 }
 
 // routeInputBroadcast takes what is for everybody (brd_input).
-func (n *Netns) routeInputBroadcast(dev *Link, src IP, mark uint32, tos uint8, p *packet) (route, *refusal) {
+func (n *Netns) routeInputBroadcast(r *route, dev *Link, src IP, mark uint32, tos uint8, p *packet) *refusal {
 	if p == nil { // ARP
-		return route{}, &refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
+		return &refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
 	}
 	if !src.zeronet() {
 		if _, no := n.validateSource(dev, nil, src, 0, mark, tos); no != nil {
-			return route{}, no
+			return no
 		}
 	}
-	return route{dev: n.lo, local: true, typ: rtnBroadcast, input: true}, nil
+	*r = route{dev: n.lo, local: true, typ: rtnBroadcast, input: true}
+	return nil
 }
 
 // routeInputMulticast takes what is for a group (ip_route_input_mc): every node
 // is in 224.0.0.1, and in no other.
-func (n *Netns) routeInputMulticast(p *packet, dev *Link) (route, *refusal) {
+func (n *Netns) routeInputMulticast(p *packet, dev *Link) *refusal {
 	if p.dst != allHosts {
-		return route{}, &refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
+		return &refusal{disposition: trace.Unclaimed, code: trace.CodeUnclaimed}
 	}
 	if p.src.loopback() && !dev.routesLocalnet() {
-		return route{}, &refusal{disposition: trace.Martian, code: trace.CodeMartianSource, ip: p.src}
+		return &refusal{disposition: trace.Martian, code: trace.CodeMartianSource, ip: p.src}
 	}
 	if _, no := n.validateSource(dev, nil, p.src, 0, p.mark, p.tos); no != nil {
-		return route{}, no
+		return no
 	}
-	return route{dev: n.lo, local: true, typ: rtnMulticast, input: true}, nil
+	p.route = route{dev: n.lo, local: true, typ: rtnMulticast, input: true}
+	return nil
 }
 
 const allHosts IP = 224<<24 | 1
@@ -221,7 +225,7 @@ func (n *Netns) validateSource(dev, oif *Link, src, dst IP, mark uint32, tos uin
 
 // hasAddr reports whether some link has that very address (inet_lookup_ifaddr_rcu).
 func (n *Netns) hasAddr(ip IP) bool {
-	for _, r := range n.fib.table(tableLocal).at(ip, 32) {
+	for _, r := range n.fib.local.at(ip, 32) {
 		if r.typ == rtnLocal {
 			return true
 		}
@@ -368,20 +372,20 @@ func (w *World) ipRouteMeHarder(p *packet) (*Link, int) {
 
 // devOf returns the link that has an address (__ip_dev_find), or nil.
 func (n *Netns) devOf(ip IP) *Link {
-	if len(n.fib.table(tableLocal).at(ip, 32)) == 0 { // its route may have been taken away (inet_lookup_ifaddr_rcu)
+	if len(n.fib.local.at(ip, 32)) == 0 { // its route may have been taken away (inet_lookup_ifaddr_rcu)
 		for _, l := range n.links {
 			if slices.ContainsFunc(l.addrs, func(a *ifAddr) bool { return a.ip == ip }) {
 				return l
 			}
 		}
 	}
-	for _, r := range n.fib.table(tableLocal).at(ip, 32) {
+	for _, r := range n.fib.local.at(ip, 32) {
 		if r.typ == rtnLocal {
 			return r.dev
 		}
 	}
 	// An address inside a prefix that is local as a whole, as 127.0.0.0/8 is.
-	if r, errno := n.fib.table(tableLocal).lookup(&flowi{dst: ip, ignoreLinkstate: true}); errno == 0 && r.typ == rtnLocal {
+	if r, errno := n.fib.local.lookup(&flowi{dst: ip, ignoreLinkstate: true}); errno == 0 && r.typ == rtnLocal {
 		return r.dev
 	}
 	return nil

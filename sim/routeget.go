@@ -43,8 +43,7 @@ func (n *Netns) RouteGet(q RouteQuery) (RouteAnswer, *op.Failure) {
 
 func (n *Netns) routeGetInput(fl *flowi) (RouteAnswer, *op.Failure) {
 	p := &packet{header: header{etherType: ethIP, src: fl.src, dst: fl.dst, tos: fl.tos}, ns: n, in: fl.iif, mark: fl.mark}
-	r, no := n.routeInput(p, fl.iif)
-	if no != nil {
+	if no := n.routeInput(p, fl.iif); no != nil {
 		errno := no.errno
 		if errno == 0 {
 			errno = einval // a martian, or one that came the wrong way
@@ -54,10 +53,11 @@ func (n *Netns) routeGetInput(fl *flowi) (RouteAnswer, *op.Failure) {
 		}
 		return RouteAnswer{}, fail(errno, "")
 	}
+	r := &p.route
 	if r.typ == rtnBroadcast && !fl.dst.broadcast() {
 		r.row, _ = n.fibLookup(fl)
 	}
-	a := n.answer(&r)
+	a := n.answer(r)
 	if r.typ == rtnMulticast { // what is let in is for the node (ip_route_input_mc)
 		a.Cache = []string{"local", "mc"}
 	}

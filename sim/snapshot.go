@@ -68,7 +68,7 @@ func (n *Netns) tunnelSockets() (ls []state.Listener) {
 func (l *Link) snapshot() state.Link {
 	s := state.Link{Index: l.index, Name: l.name, Type: string(l.kind), MTU: l.mtu, Up: l.up,
 		Carrier: l.carrier(), State: l.operstate(), Qdisc: "noop"}
-	if l.mac != (MAC{}) {
+	if l.mac != 0 {
 		s.MAC = l.mac.String()
 	}
 	if l.everUp {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -54,7 +53,7 @@ func newVXLAN(n *Netns, _ *Link) *vxlan {
 // begins with (__vxlan_dev_create).
 func (v *vxlan) addDefault() {
 	if v.remote != 0 {
-		v.fdb[MAC{}] = &vxlanEntry{remotes: []IP{v.remote}, permanent: true}
+		v.fdb[0] = &vxlanEntry{remotes: []IP{v.remote}, permanent: true}
 	}
 }
 
@@ -91,7 +90,7 @@ func (w *World) vxlanXmit(dev *Link, p *packet) {
 	}
 	e := v.find(p.dstMAC)
 	if e == nil {
-		e = v.find(MAC{})
+		e = v.find(0)
 	} else {
 		e.used = w.now
 	}
@@ -326,6 +325,6 @@ func sortedMACs[E any](m map[MAC]E) []MAC {
 	for mac := range m {
 		macs = append(macs, mac)
 	}
-	slices.SortFunc(macs, func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
+	slices.Sort(macs)
 	return macs
 }

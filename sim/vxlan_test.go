@@ -54,8 +54,9 @@ func TestTunnelThroughItself(t *testing.T) {
 		h1# ip link add vx0 type vxlan id 42 dstport 4789 remote 10.0.0.2
 		h1# ip link set vx0 master br0
 		h1# ip link set vx0 up`)
+	mac := MAC(0x02_00_00_00_00_09)
 	for _, ip := range []string{"10.0.0.2", "10.0.0.3"} {
-		r := NeighRequest{Mode: Add, Dev: "br0", IP: netip.MustParseAddr(ip), MAC: &MAC{2, 0, 0, 0, 0, 9}}
+		r := NeighRequest{Mode: Add, Dev: "br0", IP: netip.MustParseAddr(ip), MAC: &mac}
 		if f := l.byName["h1"].NeighChange(r); f != nil {
 			t.Fatal(f)
 		}
@@ -239,7 +240,7 @@ func TestTunnelFlood(t *testing.T) {
 		h3# ip addr add 10.1.0.3/24 dev vx0`)
 	for _, dev := range l.byName["h1"].links {
 		if dev.vxlan != nil { // bridge fdb append 00:00:00:00:00:00 dev vx0 dst 10.0.0.3
-			dev.vxlan.fdb[MAC{}].remotes = append(dev.vxlan.fdb[MAC{}].remotes, ipOf(netip.MustParseAddr("10.0.0.3")))
+			dev.vxlan.fdb[0].remotes = append(dev.vxlan.fdb[0].remotes, ipOf(netip.MustParseAddr("10.0.0.3")))
 		}
 	}
 	l.run("h1# ping -c 1 10.0.0.2")

@@ -203,7 +203,7 @@ func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
 		fail(255, "arp: invalid hardware address")
 	}
 	r := sim.NeighRequest{Mode: sim.Replace, IP: a, State: "PERMANENT", Dev: dev}
-	m := sim.MAC(mac)
+	m := sim.MACOf(mac)
 	r.MAC = &m
 	for w.more() {
 		switch word := w.take(); word {

@@ -508,7 +508,7 @@ func (i *iproute) fdbModify(mode sim.Mode) {
 			var v uint64
 			var rest string
 			v, rest, ok = strtoul(parts[n], 16)
-			r.MAC[n] = byte(v)
+			r.MAC = r.MAC<<8 | sim.MAC(byte(v))
 			ok = ok && (rest == "" || n == 5)
 		}
 		if !ok {

@@ -139,7 +139,7 @@ func (i *iproute) neighModify(mode sim.Mode) {
 		b := lladdr(lla)
 		ipv6(dst.family)
 		if len(b) >= 6 { // the kernel takes what it needs
-			m := sim.MAC(b[:6])
+			m := sim.MACOf(b)
 			r.MAC = &m
 		} else {
 			short = mode != sim.Delete
