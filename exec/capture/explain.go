@@ -295,6 +295,7 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 			Code: code, Args: map[string]string{"dst": h.Dst.String()}, Note: note})
 	}
 	r := n.Route(state.Query{Dst: h.Dst, Src: h.Src, Iif: dev})
+	ours := n.LocalAddr(h.Dst) || toAll(n, h.Dst)
 	switch {
 	case last.hooks == nil:
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
@@ -304,10 +305,10 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 	case dev != "lo" && h.Dst.IsLoopback() && !routeLocal:
 		refuse(trace.CodeMartianDest, "martian destination")
 		set(trace.Martian, trace.Explained, trace.CodeMartianDest, "dst", h.Dst.String(), "dev", dev)
-	case !n.LocalAddr(h.Dst) && n.Sysctls["net.ipv4.conf."+dev+".forwarding"] == "0":
+	case !ours && n.Sysctls["net.ipv4.conf."+dev+".forwarding"] == "0":
 		refuse(trace.CodeForwardingOff, "ip_forward is 0")
 		set(trace.ForwardingOff, trace.Explained, trace.CodeForwardingOff, "dst", h.Dst.String())
-	case !n.LocalAddr(h.Dst) && (r == nil || r.Type != "unicast"):
+	case !ours && (r == nil || r.Type != "unicast"):
 		refuse(noRoute(r), "no route to "+h.Dst.String())
 		set(trace.NoRouteTo, trace.Explained, noRoute(r), "dst", h.Dst.String())
 	case dev != "lo" && n.LocalAddr(h.Src): // fib_validate_source, as rp_filter
@@ -316,7 +317,7 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 	case reversePath(n, dev, h):
 		refuse(trace.CodeReversePath, "rp_filter")
 		set(trace.ReversePath, trace.Explained, trace.CodeReversePath, "src", h.Src.String(), "dev", dev)
-	case !n.LocalAddr(h.Dst) && h.TTL <= 1:
+	case !ours && h.TTL <= 1:
 		b.explainRoute(t, n, h, r)
 		set(trace.TTLExceeded, trace.Explained, trace.CodeTTLExceeded)
 	default:
