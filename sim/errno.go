@@ -31,5 +31,5 @@ var sentences = map[int]string{
 	eaddrinuse: "Address already in use", eaddrnotavail: "Cannot assign requested address", enetdown: "Network is down",
 	enetunreach: "Network is unreachable", enobufs: "No buffer space available", econnreset: "Connection reset by peer",
 	enotconn: "Transport endpoint is not connected", etimedout: "Connection timed out", econnrefused: "Connection refused",
-	ehostdown: "Host is down", eremoteio: "Remote I/O error", ehostunreach: "No route to host",
+	ehostdown: "Host is down", enospc: "No space left on device", eremoteio: "Remote I/O error", ehostunreach: "No route to host",
 }

@@ -84,6 +84,9 @@ func (n *Netns) NetnsAdd(name string) *op.Failure {
 	if _, ok := n.NetnsLinks()[name]; ok || n.pinned(name) != nil {
 		return &op.Failure{What: op.NetnsUsed, Name: name, Errno: eexist}
 	}
+	if len(n.w.nodes) >= maxNamespaces {
+		return fail(enospc, "")
+	}
 	node := name
 	for n.w.byName[node] != nil { // another machine, or a nameless predecessor, has the name
 		node += "'"
@@ -91,6 +94,10 @@ func (n *Netns) NetnsAdd(name string) *op.Failure {
 	n.w.addNode(node, state.Container, n.machine).pin = name
 	return nil
 }
+
+// maxNamespaces and maxSpawned are how many network namespaces and processes a
+// lab may have: a process that serves many labs holds them all.
+const maxNamespaces, maxSpawned = 1024, 2048
 
 // NetnsDel takes the name away. The namespace lives on while a process uses it.
 func (n *Netns) NetnsDel(name string) *op.Failure {
@@ -232,6 +239,7 @@ const (
 	einval        = 22
 	enametoolong  = 36
 	eloop         = 40
+	enospc        = 28
 	exfull        = 54
 	eopnotsupp    = 95
 	eafnosupport  = 97

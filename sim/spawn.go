@@ -16,6 +16,16 @@ func (n *Netns) Spawn(o op.Spawn) op.Result {
 	if len(o.Argv) == 0 {
 		return op.Result{}
 	}
+	running := 0
+	for _, m := range n.w.nodes {
+		running += len(m.procs)
+	}
+	switch {
+	case running >= maxSpawned:
+		return serverFailed(eagain)
+	case o.NewNet && len(n.w.nodes) >= maxNamespaces:
+		return serverFailed(enospc)
+	}
 	at := n
 	if o.NewNet {
 		at = n.w.addNode(n.w.freeName(orElse(o.Node, "pid-"+strconv.Itoa(op.FirstSpawn+n.w.spawned+1))), state.Container, n.machine)

@@ -209,11 +209,12 @@ func (c *call) writeFile(name, text string, add bool) string {
 	if add {
 		text = w[full] + text
 	}
-	size := len(text)
-	for k, t := range w {
-		if k != full {
-			size += len(t)
-		}
+	if len(full) >= maxPath {
+		return "File name too long"
+	}
+	size := used(w) + len(text) - len(w[full])
+	if _, there := w[full]; !there {
+		size += len(full) + entrySize
 	}
 	if size > maxFiles {
 		return "No space left on device"
@@ -222,8 +223,17 @@ func (c *call) writeFile(name, text string, add bool) string {
 	return ""
 }
 
-// maxFiles bounds what a machine's files hold together, in bytes.
-const maxFiles = 4 << 20
+// maxFiles bounds what a machine's files and their names hold together, in bytes;
+// entrySize is what a file takes beside.
+const maxFiles, entrySize = 4 << 20, 100
+
+// used is how many bytes files take.
+func used(w map[string]string) (size int) {
+	for name, text := range w {
+		size += len(name) + len(text) + entrySize
+	}
+	return size
+}
 
 // operands are the words that are no options, and the letters of those.
 func (c *call) operands() (args []string, options string) {

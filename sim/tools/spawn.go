@@ -38,21 +38,34 @@ func (c *call) made(dir string) bool {
 	return ok
 }
 
+// maxPath is PATH_MAX (include/uapi/linux/limits.h).
+const maxPath = 4096
+
 // mkdirAll makes a directory and those it is in.
 func (c *call) mkdirAll(dir string) (wrong string) {
-	if slices.Contains(directories, dir) || c.made(dir) {
-		return ""
+	var missing []string // innermost first
+	size := 0
+	for d := dir; !slices.Contains(directories, d) && !c.made(d); d = path.Dir(d) {
+		if f, ok := c.at(d); ok && !f.dir {
+			return "File exists"
+		}
+		if strings.HasPrefix(d, "/proc/") || strings.HasPrefix(d, "/sys/") {
+			return "No such file or directory"
+		}
+		if len(d) >= maxPath {
+			return "File name too long"
+		}
+		missing = append(missing, d)
+		size += len(d) + entrySize
 	}
-	if f, ok := c.at(dir); ok && !f.dir {
-		return "File exists"
+	w := c.written()
+	if len(missing) > 0 && size+used(w) > maxFiles {
+		return "No space left on device"
 	}
-	if strings.HasPrefix(dir, "/proc/") || strings.HasPrefix(dir, "/sys/") {
-		return "No such file or directory"
+	for _, d := range missing {
+		w[d+"/"] = ""
 	}
-	if wrong = c.mkdirAll(path.Dir(dir)); wrong == "" {
-		c.written()[dir+"/"] = ""
-	}
-	return wrong
+	return ""
 }
 
 // put is op.FileWrite.
