@@ -131,6 +131,9 @@ func (c *call) said(err error) string {
 	if err == errNoDaemon {
 		return noDaemon
 	}
+	if n, is := err.(noSuchNode); is {
+		return n.Error()
+	}
 	return "Error response from daemon: " + err.Error()
 }
 

@@ -53,7 +53,7 @@ func (c *call) grouped(path, short string, commands []subcommand, args []string)
 		fmt.Fprintf(&c.errs, "unknown flag: %s\nSee '%s --help'.\n", name, path)
 		return 125, nil
 	}
-	width := 0
+	width := 11
 	for _, cmd := range commands {
 		width = max(width, len(cmd.name))
 		if cmd.name != name {
@@ -67,7 +67,7 @@ func (c *call) grouped(path, short string, commands []subcommand, args []string)
 	}
 	text := fmt.Sprintf("\nUsage:  %s COMMAND\n\n%s\n\nCommands:\n", path, short)
 	for _, cmd := range commands {
-		text += fmt.Sprintf("  %-*s %s\n", width+1, cmd.name, cmd.short)
+		text += fmt.Sprintf("  %-*s %s\n", width, cmd.name, cmd.short)
 	}
 	text += fmt.Sprintf("\nRun '%s COMMAND --help' for more information on a command.\n", path)
 	if name == "--help" {
@@ -376,6 +376,11 @@ func (c *call) cliNodeList(path string, args []string) (int, error) {
 		NodeRow{"ID", "SELF", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "TLS STATUS", "ENGINE VERSION"}, rows)
 }
 
+// noSuchNode is said by the client, not the daemon.
+type noSuchNode string
+
+func (n noSuchNode) Error() string { return "Error: No such node: " + string(n) }
+
 func (c *call) cliNodeRemove(path string, args []string) (int, error) {
 	f := newFlags(path, "[OPTIONS] NODE [NODE...]", "Remove one or more nodes from the swarm", 1, -1)
 	force := f.boolean("force", "f")
@@ -401,8 +406,13 @@ func (c *call) cliNodeRemove(path string, args []string) (int, error) {
 				return rpc("FailedPrecondition", "node %s is not down and can't be removed", n.ID)
 			}
 			cl.Nodes = slices.Delete(cl.Nodes, i, i+1)
+			for _, t := range slices.Clone(cl.Tasks) {
+				if t.Node == n.ID {
+					cl.giveBack(t.Network, t.IP)
+				}
+			}
 			return nil
 		}
-		return refuse(NotFound, "node %s not found", name)
+		return noSuchNode(name)
 	})
 }

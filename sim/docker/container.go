@@ -187,7 +187,8 @@ func (c *call) firstEndpoint(s *spec, ct *Container) error {
 	n, err := c.findNetwork(name)
 	if err != nil {
 		if userDefined(name) { // it is looked for when the container starts
-			ct.Endpoints = []*Endpoint{{Network: "?" + name, Aliases: slices.Clone(s.aliases)}}
+			ip, _ := parseIPv4(s.ip) // where the network is, a swarm's manager looks at it
+			ct.Endpoints = []*Endpoint{{Network: "?" + name, Aliases: slices.Clone(s.aliases), WantIP: ip}}
 			return nil
 		}
 		return err

@@ -264,6 +264,8 @@ func (c *call) swarmLeave(force bool) error {
 	if me.Manager && !force {
 		return refuse(System, "%s", lastOne)
 	}
+	// The manager keeps what its containers had, until the machine is removed.
+	kept := slices.DeleteFunc(slices.Clone(cl.Tasks), func(t *Attachment) bool { return t.Node != me.ID || t.Balance })
 	for _, ct := range c.d.Containers {
 		for _, ep := range slices.Clone(ct.Endpoints) {
 			n := c.d.networkByID(ep.Network)
@@ -274,6 +276,7 @@ func (c *call) swarmLeave(force bool) error {
 				ct.Endpoints = slices.DeleteFunc(ct.Endpoints, func(e *Endpoint) bool { return e == ep })
 				continue
 			}
+			ct.HostIPs = nil
 			if err := c.disconnect(ct, n, true); err != nil {
 				return err
 			}
@@ -285,15 +288,20 @@ func (c *call) swarmLeave(force bool) error {
 		}
 	}
 	c.d.Networks = slices.DeleteFunc(c.d.Networks, func(n *Network) bool { return n.Scope == "swarm" })
-	cl.Tasks = slices.DeleteFunc(cl.Tasks, func(t *Attachment) bool { return t.Node == me.ID })
+	cl.Tasks = append(slices.DeleteFunc(cl.Tasks, func(t *Attachment) bool { return t.Node == me.ID }), kept...)
+	for _, t := range kept {
+		if n := cl.network(t.Network); n != nil && len(n.Pools) > 0 {
+			n.Pools[0].take(t.IP)
+		}
+	}
 	me.Left = c.now()
 	c.d.Swarm = nil
 	return nil
 }
 
 // goneAfter is when a manager takes a machine that it no longer hears of to be
-// down: three beats of five seconds (swarmkit, dispatcher).
-const goneAfter = 15 * time.Second
+// down: a little more than the five seconds between two of its beats.
+const goneAfter = 6 * time.Second
 
 // down reports whether the manager takes a machine to be down.
 func (c *call) down(n *SwarmNode) bool { return n.Left != 0 && c.now()-n.Left > goneAfter }
