@@ -125,9 +125,20 @@ See "systemctl status docker.service" and "journalctl -xeu docker.service" for d
 
 tell() { printf '%s %s\n' "$1" "$(base64 -w0)" >&3; }
 
+# carried reads ip -o link, and fails while a bridge has yet to hear of its
+# ports' carrier: linkwatch tells it up to a second later.
+carried() {
+	awk '{
+		name = $2; sub(/[@:].*/, "", name); up[name] = $3 ~ /[<,]UP[,>]/; live[name] = $3 ~ /LOWER_UP/
+		for (i = 4; i < NF; i++) if ($i == "master") { bridge[$(i+1)]; if (live[name]) lives[$(i+1)] }
+	}
+	END { for (b in bridge) if (up[b] && live[b] != (b in lives)) exit 1 }'
+}
+
 # look NODE FILE: the state of a network namespace.
 look() {
-	local enter="nsenter --net=$2"
+	local enter="nsenter --net=$2" i
+	for ((i = 0; i < 100; i++)); do $enter ip -o link | carried && break || sleep 0.02; done
 	$enter ip -d -j addr | tell "$1:addr"
 	$enter ip -j route | tell "$1:route"
 	$enter iptables-save | tell "$1:rules"
@@ -219,11 +230,12 @@ settle() {
 		done
 		;;
 	esac
-	for ((i = 0; i < 60 && same < 4; i++)); do
-		sleep 0.25
-		now=$(for file in /run/nodes/host? "$dir"/own/host?/exec/netns/[1il]*; do
-			nsenter --net="$file" bash -c 'ip -o link; ip route; bridge fdb | grep dst; ip neigh show nud permanent' 2>/dev/null
-		done | md5sum)
+	for ((i = 0; i < 60 && same < 3; i++)); do
+		sleep 0.35
+		now=$(
+			for file in /run/nodes/host?; do nsenter --net="$file" ip -o link; done
+			for file in "$dir"/own/host?/exec/netns/1-*; do nsenter --net="$file" ip neigh show nud permanent; done 2>/dev/null
+		)
 		if [[ $now == "$before" ]]; then ((++same)); else same=0; fi
 		before=$now
 	done
@@ -251,12 +263,12 @@ while read -r node line; do
 	tell stderr <"$dir/own/err"
 	case $line in
 	'docker swarm '* | 'docker run '* | 'docker start '* | 'docker stop '* | 'docker rm '* | 'docker network '*connect*)
-		[[ $m == host ]] || settle "$line"
+		[[ $m == host || $status != 0 ]] || settle "$line"
 		;;&
 	'docker rm '*) sleep 0.3 ;; # the kernel takes namespaces away later
 	esac
-	case $node:$line in
-	host[12]:'docker network ls'* | host[12]:'docker network inspect'* | host[12]:'docker node ls'*) ;;
+	case $node:$status:$line in # of two machines there is much to look at
+	host[12]:[1-9]* | host[12]:0:'docker network ls'* | host[12]:0:'docker network inspect'* | host[12]:0:'docker node ls'*) ;;
 	*docker*) look_all ;;
 	esac
 	tell status <<<$status
