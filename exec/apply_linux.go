@@ -66,6 +66,11 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 		for _, m := range in.all() { // ip netns exec
 			in.touch(m)
 		}
+	case !sends && told(o):
+		n.mu.Lock()
+		n.dirty = true // the news may be on its way yet
+		n.mu.Unlock()
+		signalTo(in.wake)
 	case !sends:
 		in.touch(n)
 	}
@@ -84,6 +89,17 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 	slices.SortStableFunc(traces, func(a, b trace.Trace) int { return int(min(1, max(-1, a.Start-b.Start))) })
 	res.Traces = traces
 	return res, err
+}
+
+// told reports whether the kernel tells of all that an operation changes: it
+// changes no setting of a device that was there, and no socket.
+func told(o op.Op) bool {
+	switch o.(type) {
+	case op.AddrAdd, op.AddrDel, op.AddrFlush, op.RouteAdd, op.RouteReplace, op.RouteDel, op.NeighFlush,
+		op.RuleAppend, op.RuleInsert, op.RuleDelete, op.RuleDeleteAt, op.RuleCheck, op.ChainNew, op.ChainDel, op.ChainFlush, op.ChainZero, op.PolicySet:
+		return true
+	}
+	return false
 }
 
 // running reports whether a tool runs in the background.

@@ -19,7 +19,7 @@ import (
 // movesCarriers reports whether an operation may give or take a carrier.
 func movesCarriers(o op.Op) bool {
 	switch o.(type) {
-	case op.LinkSet, op.LinkDel, op.NetnsDel, op.ProcKill: // with a namespace its links die
+	case op.LinkSet, op.LinkDel, op.NetnsDel, op.ProcKill, op.Tool: // with a namespace its links die
 		return true
 	}
 	return false

@@ -380,7 +380,7 @@ func (in *inside) Counters(name string) map[string]uint64 {
 // touch notes that something changed in a node.
 func (in *inside) touch(n *node) {
 	n.mu.Lock()
-	n.dirty = true
+	n.dirty, n.settings, n.traffic = true, true, true
 	n.mu.Unlock()
 	signalTo(in.wake)
 }

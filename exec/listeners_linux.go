@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -19,10 +20,8 @@ import (
 // listeners returns the sockets of the node that wait for others; owners holds
 // the command lines of its servers by their sockets' inodes.
 func (n *node) listeners(owners map[string][]string) (ls []state.Listener) {
-	if c, err := mnl.Dial(unix.NETLINK_SOCK_DIAG, &mnl.Config{NetNS: int(n.ns.Fd())}); err == nil {
-		ls, err = diagListeners(c, owners)
-		c.Close()
-		if err == nil {
+	if c, err := n.diag.open(n); err == nil {
+		if ls, err = diagListeners(c, owners); err == nil {
 			return ls
 		}
 	}
@@ -31,6 +30,29 @@ func (n *node) listeners(owners map[string][]string) (ls []state.Listener) {
 		return nil
 	})
 	return ls
+}
+
+// diag is a node's socket for such questions.
+type diag struct {
+	mu   sync.Mutex
+	conn *mnl.Conn
+}
+
+func (d *diag) open(n *node) (c *mnl.Conn, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn == nil {
+		d.conn, err = mnl.Dial(unix.NETLINK_SOCK_DIAG, &mnl.Config{NetNS: int(n.ns.Fd())})
+	}
+	return d.conn, err
+}
+
+func (d *diag) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn != nil {
+		d.conn.Close()
+	}
 }
 
 // diagListeners asks the kernel for them (sock_diag(7)). It looks only where

@@ -43,6 +43,7 @@ type node struct {
 	route  *mnl.Conn          // rtnetlink's notifications
 	rules  ruleset
 	counts kept
+	diag   diag
 
 	viewing sync.Mutex
 	view    *view // what its tools see; nil until the first
@@ -53,6 +54,7 @@ type node struct {
 	tablesOK bool            // tables are as the kernel has them
 	written  map[string]bool // the settings that somebody wrote
 	dirty    bool            // something changed since state was read
+	settings bool            // so did, maybe, settings
 	neighs   bool            // neighbours or forwarding entries changed
 	traffic  bool            // packets came: who listens may have changed
 	conns    []state.Conn
@@ -260,6 +262,7 @@ func (n *node) close() {
 	}
 	n.rules.close()
 	n.counts.close()
+	n.diag.close()
 	n.viewing.Lock()
 	n.view.close()
 	n.viewing.Unlock()

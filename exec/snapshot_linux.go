@@ -27,6 +27,7 @@ func (in *inside) snapshot(all bool) *state.Snapshot {
 	for _, n := range nodes {
 		if all {
 			n.rulesChanged()
+			in.touch(n)
 		}
 	}
 	for _, n := range nodes {
@@ -47,24 +48,35 @@ func (in *inside) snapshot(all bool) *state.Snapshot {
 // something changed.
 func (in *inside) fresh(n *node) *state.Node {
 	n.mu.Lock()
-	dirty, neighs, traffic, last := n.dirty || n.state == nil, n.neighs, n.traffic, n.state
-	n.dirty, n.neighs, n.traffic = false, false, false // a change from here on is a change again
+	dirty, neighs, settings, traffic, last := n.dirty || n.state == nil, n.neighs, n.settings, n.traffic, n.state
+	n.dirty, n.neighs, n.settings, n.traffic = false, false, false, false // a change from here on is a change again
 	n.mu.Unlock()
-	var st *state.Node
+	if !dirty && !neighs && !settings && !traffic {
+		return last
+	}
+	st := &state.Node{}
 	switch {
 	case dirty:
 		st = in.readNode(n)
-	case neighs || traffic:
-		copied := *last
-		st = &copied
+		settings = settings || last == nil || !slices.EqualFunc(last.Links, st.Links, func(a, b state.Link) bool { return a.Name == b.Name })
+	default:
+		*st = *last
 		if neighs {
 			n.readNeighs(st)
 		}
-		if traffic {
-			st.Listeners = n.listeners(in.processNames(n))
-		}
-	default:
-		return last
+	}
+	if settings {
+		_ = n.enter(func() error { // left out where they cannot be read
+			st.Sysctls = n.readSysctls(st)
+			return nil
+		})
+	} else {
+		st.Sysctls = last.Sysctls
+	}
+	if traffic || last == nil {
+		st.Listeners = n.listeners(in.processNames(n))
+	} else {
+		st.Listeners = last.Listeners
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -72,8 +84,8 @@ func (in *inside) fresh(n *node) *state.Node {
 	return st
 }
 
-// readNode reads a node's state from the kernel. What cannot be read because
-// it went away meanwhile is left out.
+// readNode reads a node's state from the kernel, but for its settings and who
+// listens. What cannot be read because it went away meanwhile is left out.
 func (in *inside) readNode(n *node) *state.Node {
 	st := &state.Node{Name: n.name, Kind: n.kind, Netns: n.inode, Links: []state.Link{}, Routes: []state.Route{}}
 	n.mu.Lock()
@@ -126,15 +138,10 @@ func (in *inside) readNode(n *node) *state.Node {
 		}
 	}
 	n.readNeighs(st)
-	_ = n.enter(func() error { // left out where they cannot be read
-		st.Sysctls = n.readSysctls(st)
-		return nil
-	})
 	if n.packet != nil {
 		st.Tables = in.tables(n)
 		st.IptablesVariant = in.iptables.variant()
 	}
-	st.Listeners = n.listeners(in.processNames(n))
 	return st
 }
 

@@ -234,9 +234,13 @@ func showProgram(exe int, dst string) error {
 	return os.WriteFile(dst, data, 0o555)
 }
 
-// alternatives copies the machine's /etc/alternatives (update-alternatives(1)),
-// through which Debian's iptables is either form.
+// alternatives shows the machine's /etc/alternatives (update-alternatives(1)),
+// through which Debian's iptables is either form, or makes a copy that chooses
+// another form than the machine did.
 func alternatives(dir, iptables string) error {
+	if iptables == "" {
+		return show("/etc/alternatives", dir, true)
+	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
