@@ -158,18 +158,12 @@ func (in *inside) viewOf(n *node) (*view, error) {
 	return n.view, nil
 }
 
-// toolPriority is the nice value of tools: a lab's have less of the processor
-// than the server and the labs' own processes.
-const toolPriority = 19
-
 // startIn starts a command that sees a view, in a copy of it.
 func (in *inside) startIn(ns *os.File, v *view, cmd *osexec.Cmd, start func() error) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Setpgid: true}
 	err := in.starter.do(ns, v, start)
 	if err == nil {
-		// The group, for what it may have started by now. It has just been exec'ed;
-		// its memory is bounded since before (sandbox's harden).
-		_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, toolPriority) // it may have ended
+		sandbox.LimitTool(cmd.Process.Pid)
 	}
 	return err
 }

@@ -20,10 +20,7 @@ func harden() error {
 		return err
 	}
 	if !raceDetector {
-		// Memory of its own that a process may map: the tools' limit, which they have
-		// from their parent. Not RLIMIT_AS: Go reserves more address space than it uses.
-		const most = 1 << 30 // bytes
-		if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+		if err := unix.Setrlimit(unix.RLIMIT_DATA, &toolMemory); err != nil {
 			return fmt.Errorf("setrlimit: %w", err)
 		}
 	}
@@ -146,6 +143,21 @@ func dropPrivileges() error {
 		return fmt.Errorf("seccomp: %w", errno)
 	}
 	return nil
+}
+
+// toolMemory bounds, in bytes, the memory of its own that a process of the
+// sandbox may map (RLIMIT_DATA). Not RLIMIT_AS: Go reserves more address space
+// than it uses.
+var toolMemory = unix.Rlimit{Cur: 1 << 30, Max: 1 << 30}
+
+// LimitTool bounds a tool that has just been exec'ed, and what it may have
+// started by now: a lab's tools have less of the processor than the server and
+// the labs' own processes. Its memory is bounded since before.
+func LimitTool(pid int) {
+	_ = unix.Setpriority(unix.PRIO_PGRP, pid, 19) // it may have ended
+	if raceDetector {
+		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &toolMemory, nil)
+	}
 }
 
 // ShieldInit makes the calling process, a sandbox's init, one that nothing it
