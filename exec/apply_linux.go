@@ -216,7 +216,14 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 	case op.Spawn:
 		return in.spawn(n, o)
 	case op.FileWrite:
-		return result(in.fileWrite(n, o))
+		if err := in.fileWrite(n, o); err != nil {
+			why := err
+			if at, is := errors.AsType[*os.PathError](err); is {
+				why = at.Err
+			}
+			return op.Result{Status: 1, Stderr: fmt.Sprintf("bash: %s: %s\n", o.Path, sentence(why.Error()))}, nil
+		}
+		return op.Result{}, nil
 	case op.Tool:
 		defer n.rulesChanged()
 		defer in.awaitKilled(o.Argv)
@@ -287,7 +294,7 @@ func (in *inside) target(n *node, name string) (*os.File, error) {
 	if pid, err := strconv.Atoi(name); err == nil {
 		path = fmt.Sprintf("/proc/%d/ns/net", pid)
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		if _, isPid := strconv.Atoi(name); isPid == nil {
 			return nil, &op.Failure{Errno: int(unix.ESRCH)}

@@ -96,3 +96,65 @@ func TestDeafSandbox(t *testing.T) {
 		t.Errorf("closed after %v: %v", time.Since(began), err)
 	}
 }
+
+// What a learner puts where a lab reads or writes for them holds up nothing, and
+// what the kernel refuses them is an answer, not the end of the lab.
+func TestHostileFiles(t *testing.T) {
+	b := open(t)
+	within := func(what string, fn func() op.Result, status int, says string) {
+		t.Helper()
+		began := time.Now()
+		if r := fn(); r.Status != status || !strings.Contains(r.Stderr, says) || time.Since(began) > 10*time.Second {
+			t.Errorf("%s: status %d, %q, after %v; want status %d, %q", what, r.Status, r.Stderr, time.Since(began), status, says)
+		}
+	}
+	tool := func(script string) func() op.Result { return func() op.Result { return b.try("a", sh(script)) } }
+	spawn := func(o op.Spawn) func() op.Result {
+		o.Argv = []string{"sleep", "infinity"}
+		return func() op.Result { return b.try("a", o) }
+	}
+	write := func(path string) func() op.Result {
+		return func() op.Result { return b.try("a", op.FileWrite{Path: path, Text: "text\n"}) }
+	}
+	within("a fifo among the namespaces", tool("mkfifo /run/netns/pipe"), 0, "")
+	within("a link moved into it", func() op.Result {
+		r := b.try("a", op.LinkSet{Name: "eth0", Netns: "pipe"})
+		if r.Failure == nil {
+			t.Error("eth0 went through a pipe")
+		}
+		return r
+	}, 1, "")
+	within("fifo, symbolic link, directory", tool("mkfifo /tmp/fifo && ln -s /etc/passwd /tmp/out && ln -s /proc/1/mem /tmp/mem && mkdir /tmp/dir"), 0, "")
+	within("a fifo written to", write("/tmp/fifo"), 1, "bash: /tmp/fifo: No such device or address")
+	within("a symbolic link written to", write("/tmp/out"), 1, "bash: /tmp/out: ")
+	within("init's memory written to", write("/tmp/mem"), 1, "bash: /tmp/mem: ")
+	within("a directory written to", write("/tmp/dir"), 1, "bash: /tmp/dir: Is a directory")
+	within("a fifo to mount on", spawn(op.Spawn{NewNet: true, Files: map[string]string{"/tmp/fifo": "/etc/passwd"}}), 0, "")
+	within("nothing to mount", spawn(op.Spawn{NewNet: true, Files: map[string]string{"/etc/hosts": "/tmp/none"}}), 1, "no such file or directory")
+	within("init's mounts to mount", spawn(op.Spawn{Files: map[string]string{"/etc/hosts": "/proc/1/ns/mnt"}}), 1, "invalid argument")
+	within("a long hostname", spawn(op.Spawn{NewNet: true, Hostname: strings.Repeat("a", 65)}), 1, "sethostname: invalid argument")
+	long := strings.Repeat("b", 80)
+	within("a long name", func() op.Result { return b.try("a", op.NetnsAdd{Name: long}) }, 0, "")
+	within("a tool in it", func() op.Result { return b.try(long, op.Tool{Argv: []string{"hostname"}}) }, 0, "")
+	within("who heeds no signal", func() op.Result {
+		return b.try("a", op.Spawn{Argv: []string{"sh", "-c", "trap : TERM; while :; do sleep 1; done"}})
+	}, 0, "")
+	within("killed", func() op.Result { return b.try("a", op.ProcKill{Name: "trap"}) }, 0, "")
+}
+
+// However many processes there are, init has threads left for what is its own.
+func TestCrowdedLab(t *testing.T) {
+	b := open(t)
+	started, last := 0, op.Result{}
+	for i := range 300 {
+		if last = b.try("a", op.Spawn{Argv: []string{"docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", fmt.Sprint(8000 + i), "-container-ip", "10.0.0.2", "-container-port", "80"}}); last.Status != 0 {
+			break
+		}
+		started++
+	}
+	if started < 50 || last.Status == 0 {
+		t.Errorf("%d processes, then %+v", started, last)
+	}
+	b.do("a", op.ProcKill{Name: "docker-proxy"})
+	b.do("a", op.Tool{Argv: []string{"true"}})
+}

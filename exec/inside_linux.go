@@ -555,7 +555,7 @@ func (in *inside) rescan() {
 			continue
 		}
 		path := netnsDir(f.machine) + "/" + f.name
-		ns, err := os.Open(path)
+		ns, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // of a fifo it waits for no writer
 		if err != nil {
 			continue
 		}

@@ -269,5 +269,13 @@ func (n *node) close() {
 	n.ns.Close()
 }
 
+// hostName is what a node's tools see as their machine's name.
+func (n *node) hostName() string {
+	if n.hostname != "" {
+		return n.hostname
+	}
+	return n.name[:min(len(n.name), 64)] // HOST_NAME_MAX
+}
+
 // netnsDir is where the names of a machine's namespaces are.
 func netnsDir(machine string) string { return filepath.Join(sandbox.MachineRun(machine), "netns") }

@@ -8,6 +8,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,12 +138,39 @@ func (c *capped) String() string {
 // remembers it, lives; see reap.
 var children sync.RWMutex
 
+// crowded reports whether the lab has so many processes and threads that this
+// one, which needs a thread for each that it waits for, would soon be refused its
+// own: that would be its end, and the lab's.
+func (in *inside) crowded() bool {
+	in.mu.Lock()
+	few := len(in.started) < 40
+	in.mu.Unlock()
+	if few {
+		return false
+	}
+	tasks := 0
+	names, err := filepath.Glob("/proc/[0-9]*/task")
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Stat(name, &st) == nil {
+			tasks += int(st.Nlink) - 2 // a directory for each
+		}
+	}
+	return err == nil && tasks > sandbox.Tasks
+}
+
 // start starts a child and remembers that somebody waits for it.
 func (in *inside) start(cmd *osexec.Cmd) error {
 	children.RLock()
 	defer children.RUnlock()
+	if in.crowded() {
+		return &os.PathError{Op: "fork", Path: cmd.Path, Err: unix.EAGAIN}
+	}
 	if err := cmd.Start(); err != nil {
 		return err
+	}
+	for what, most := range map[int]uint64{unix.RLIMIT_NPROC: sandbox.Tasks, unix.RLIMIT_NOFILE: sandbox.Files} {
+		_ = unix.Prlimit(cmd.Process.Pid, what, &unix.Rlimit{Cur: most, Max: most}, nil) // it may have ended
 	}
 	in.mu.Lock()
 	in.started[cmd.Process.Pid] = true
@@ -222,7 +250,7 @@ func (in *inside) background(n *node, role string, argv, env []string) (op.Resul
 	err = n.enter(func() error { return in.start(cmd) })
 	w.Close()
 	if err != nil {
-		return op.Result{}, err
+		return unmade(err)
 	}
 	p := &process{cmd: cmd, node: n.name, argv: argv, done: make(chan struct{})}
 	in.mu.Lock()
@@ -247,6 +275,10 @@ func (in *inside) background(n *node, role string, argv, env []string) (op.Resul
 	return op.Result{}, nil
 }
 
+// killWait is how long pkill(1) is given to be heeded, so that the next command
+// finds the port free.
+const killWait = 2 * time.Second
+
 // kill ends the background processes of a node whose command line holds name.
 func (in *inside) kill(n *node, name string) (op.Result, error) {
 	in.mu.Lock()
@@ -261,7 +293,10 @@ func (in *inside) kill(n *node, name string) (op.Result, error) {
 		if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return op.Result{}, err
 		}
-		<-p.done
+		select {
+		case <-p.done:
+		case <-time.After(killWait): // it does not heed SIGTERM
+		}
 	}
 	if len(victims) == 0 {
 		return op.Result{Status: 1}, nil // as pkill(1) says that nothing matched

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,12 +46,12 @@ func (in *inside) spawn(n *node, o op.Spawn) (op.Result, error) {
 	if !o.NewNet {
 		v, err := in.viewOf(n)
 		if err == nil && (len(o.Files) > 0 || o.Hostname != "") {
-			if v, err = in.starter.newView(n.ns, n.machine, cmp.Or(o.Hostname, n.name), o.Files); err == nil {
+			if v, err = in.starter.newView(n.ns, n.machine, cmp.Or(o.Hostname, n.hostName()), o.Files); err == nil {
 				defer v.close()
 			}
 		}
 		if err != nil {
-			return op.Result{}, err
+			return unmade(err)
 		}
 		return in.launch(n, cmd, o.Argv, says, func() error { return in.startIn(n.ns, v, cmd, func() error { return in.startAs(cmd, pid) }) }, nil)
 	}
@@ -59,12 +60,12 @@ func (in *inside) spawn(n *node, o op.Spawn) (op.Result, error) {
 	}
 	ns, err := newNS("")
 	if err != nil {
-		return op.Result{}, err
+		return unmade(err)
 	}
-	v, err := in.starter.newView(ns, n.machine, cmp.Or(o.Hostname, n.name), o.Files)
+	v, err := in.starter.newView(ns, n.machine, cmp.Or(o.Hostname, n.hostName()), o.Files)
 	if err != nil {
 		ns.Close()
-		return op.Result{}, err
+		return unmade(err)
 	}
 	in.scan.Lock() // else a look for namespaces finds this one half made
 	defer in.scan.Unlock()
@@ -114,6 +115,15 @@ func spawned(argv []string, node string) (cmd *osexec.Cmd, says bool, err error)
 	}
 	path, err := osexec.LookPath(argv[0])
 	return &osexec.Cmd{Path: path, Args: argv, Env: toolEnv()}, false, err
+}
+
+// unmade is what is said where the kernel refuses what a process is to see. That
+// is no failure of the lab's: somebody asked for too much.
+func unmade(err error) (op.Result, error) {
+	if _, is := errors.AsType[syscall.Errno](err); is {
+		return op.Result{Status: 1, Stderr: err.Error() + "\n"}, nil
+	}
+	return op.Result{}, err
 }
 
 // freeName is a name that no node has: other machines, or a nameless
@@ -167,14 +177,14 @@ func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, says bool, sta
 	}()
 	if err != nil {
 		_ = cmd.Process.Kill() // it may have ended by itself
-		return op.Result{}, err
+		return unmade(err)
 	}
 	if says {
 		said := make([]byte, 512)
 		k, _ := r.Read(said) // the end of the pipe without a word means that it died
 		if msg := string(said[:k]); msg != "ready" {
 			<-p.done
-			return op.Result{Status: 1, Stderr: msg}, nil
+			return op.Result{Status: 1, Stderr: cmp.Or(msg, argv[0]+": it ended at once\n")}, nil
 		}
 	}
 	in.touch(n)
@@ -238,7 +248,7 @@ func (in *inside) awaitKilled(argv []string) {
 // bindFiles shows, at each path, a file of the machine instead of what is there.
 func bindFiles(files map[string]string) error {
 	for at, file := range files {
-		if f, err := os.OpenFile(at, os.O_RDONLY|os.O_CREATE, 0o644); err == nil { // there must be something to mount on
+		if f, err := os.OpenFile(at, os.O_RDONLY|os.O_CREATE|unix.O_NONBLOCK, 0o644); err == nil { // there must be something to mount on
 			f.Close()
 		}
 		if err := unix.Mount(file, at, "", unix.MS_BIND, ""); err != nil {
@@ -386,7 +396,12 @@ func (in *inside) fileWrite(n *node, o op.FileWrite) error {
 	if err := root.MkdirAll(filepath.Dir(rest), 0o755); err != nil {
 		return err
 	}
-	return root.WriteFile(rest, []byte(o.Text), 0o644)
+	f, err := root.OpenFile(rest, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK, 0o644) // of a fifo it waits for no reader
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(o.Text)
+	return errors.Join(err, f.Close())
 }
 
 // nodeIn returns the node of that name, the one that op.At names, or nodeAt's.

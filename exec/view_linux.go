@@ -1,7 +1,6 @@
 package exec
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -149,7 +148,7 @@ func (in *inside) viewOf(n *node) (*view, error) {
 	n.viewing.Lock()
 	defer n.viewing.Unlock()
 	if n.view == nil {
-		v, err := in.starter.newView(n.ns, n.machine, cmp.Or(n.hostname, n.name), n.files)
+		v, err := in.starter.newView(n.ns, n.machine, n.hostName(), n.files)
 		if err != nil {
 			return nil, err
 		}

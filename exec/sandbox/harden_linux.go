@@ -12,6 +12,11 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/psx" // makes a system call in every thread, with and without cgo; BSD-3
 )
 
+// Tasks is how many processes and threads a sandbox may have, and Files how many
+// files each process may have open, but for its init: it sets these limits for
+// what it starts, and so has always some left itself.
+const Tasks, Files = 512, 1024
+
 // harden takes from the calling thread, and so from all that it execs and starts,
 // what no lesson needs and a lab could do harm with.
 func harden() error {
@@ -26,9 +31,9 @@ func harden() error {
 	}
 	for what, most := range map[int]uint64{
 		unix.RLIMIT_CORE:   0,
-		unix.RLIMIT_NOFILE: 1024,
-		unix.RLIMIT_FSIZE:  64 << 20, // bytes
-		unix.RLIMIT_NPROC:  512,      // of this user namespace, since Linux 5.14
+		unix.RLIMIT_NOFILE: 4 * Files, // a dozen for each namespace
+		unix.RLIMIT_FSIZE:  64 << 20,  // bytes
+		unix.RLIMIT_NPROC:  2 * Tasks, // of this user namespace, since Linux 5.14
 	} {
 		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 			return fmt.Errorf("setrlimit: %w", err)

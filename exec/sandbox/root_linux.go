@@ -312,7 +312,10 @@ func EnterMachine(machine, hostname string) error {
 	if err := mountSys("/sys"); err != nil {
 		return fmt.Errorf("enter %s: /sys: %w", machine, err)
 	}
-	return unix.Sethostname([]byte(hostname))
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return fmt.Errorf("sethostname: %w", err)
+	}
+	return nil
 }
 
 // mountSys mounts a sysfs of the network namespace this thread is in. Where
