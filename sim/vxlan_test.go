@@ -295,3 +295,41 @@ func TestNoErrorWithinAnAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A tunnel that answers ARP itself does so for the neighbours it was told of, and
+// lets no question through (arp_reduce).
+func TestTunnelAnswersARP(t *testing.T) {
+	l := newLab(t, "h1 c1", `
+		h1# ip link add eth0 type veth peer name eth0 netns c1
+		h1# ip link add br0 type bridge
+		h1# ip link add vx0 mtu 1450 type vxlan id 42 dstport 4789 proxy l2miss l3miss
+		h1# ip link set eth0 master br0
+		h1# ip link set vx0 master br0
+		h1# ip link set eth0 up
+		h1# ip link set vx0 up
+		h1# ip link set br0 up
+		c1# ip addr add 10.5.0.2/24 dev eth0
+		c1# ip link set eth0 up`)
+	mac := MAC(0x02_42_0a_05_00_04)
+	if f := l.byName["h1"].NeighChange(NeighRequest{Mode: Add, Dev: "vx0", IP: netip.MustParseAddr("10.5.0.4"), MAC: &mac}); f != nil {
+		t.Fatal(f)
+	}
+	known := l.run("c1# ping -c 1 -W 0.2 10.5.0.4")
+	l.wants(known, "ARP who-has", 1, `
+		c1 tx eth0
+		h1 rx eth0
+		h1 rx br0
+		h1 tx vx0
+		delivered at h1: delivered`)
+	l.wants(known, "ARP 10.5.0.4 is-at 02:42:0a:05:00:04", 1, `
+		h1 rx vx0
+		h1 tx eth0
+		c1 rx eth0
+		delivered at c1: delivered`)
+	l.wants(l.run("c1# ping -c 1 -W 0.2 10.5.0.9"), "ARP who-has", 1, `
+		c1 tx eth0
+		h1 rx eth0
+		h1 rx br0
+		h1 tx vx0
+		unbridged at h1: no-tunnel`)
+}

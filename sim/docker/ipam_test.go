@@ -55,3 +55,26 @@ func TestPredefined(t *testing.T) {
 		t.Errorf("%d pools", len(pools))
 	}
 }
+
+// A swarm gives addresses out in a row: one that was given back comes again when
+// all others have had their turn, and one that was asked for does not count.
+func TestNext(t *testing.T) {
+	p := Pool{Subnet: netip.MustParsePrefix("10.2.0.0/29")}
+	n := Network{Pools: []Pool{p}}
+	for _, step := range []struct{ want, got, back string }{
+		{"", "10.2.0.1", ""}, {"", "10.2.0.2", "10.2.0.2"}, {"10.2.0.5", "10.2.0.5", ""}, {"", "10.2.0.3", ""},
+		{"", "10.2.0.4", ""}, {"", "10.2.0.6", ""}, {"", "10.2.0.2", ""},
+	} {
+		want, _ := netip.ParseAddr(step.want)
+		a, err := n.Pools[0].next(want)
+		if err != nil || a.String() != step.got {
+			t.Fatalf("%v, %v, want %s", a, err, step.got)
+		}
+		if step.back != "" {
+			n.free(netip.MustParseAddr(step.back))
+		}
+	}
+	if a, err := n.Pools[0].next(netip.Addr{}); err == nil {
+		t.Errorf("%s out of an empty pool", a)
+	}
+}

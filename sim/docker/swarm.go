@@ -459,7 +459,10 @@ func (p *Pool) next(want netip.Addr) (netip.Addr, error) {
 		return p.request(want)
 	}
 	size := uint32(1) << (32 - p.Subnet.Bits())
-	from := hostPart(p.Last, p.Subnet)
+	from := uint32(0)
+	if p.Last.IsValid() {
+		from = hostPart(p.Last, p.Subnet)
+	}
 	for i := uint32(1); i <= size; i++ {
 		at := (from + i) % size
 		a := nth(p.Subnet, at)

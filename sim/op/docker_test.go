@@ -37,3 +37,11 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+func TestAt(t *testing.T) {
+	for _, c := range [][3]string{{At("host2", "web"), "host2", "web"}, {"web", "", "web"}, {">web", "", ">web"}, {At("h", "/proc/7/ns/net"), "h", "/proc/7/ns/net"}} {
+		if node, name := SplitAt(c[0]); node != c[1] || name != c[2] {
+			t.Errorf("%s: %q, %q", c[0], node, name)
+		}
+	}
+}
