@@ -315,7 +315,7 @@ func TestTunnelAnswersARP(t *testing.T) {
 		t.Fatal(f)
 	}
 	known := l.run("c1# ping -c 1 -W 0.2 10.5.0.4")
-	l.wants(known, "ARP who-has", 1, `
+	l.wants(known, "ARP who-has 10.5.0.4", 1, `
 		c1 tx eth0
 		h1 rx eth0
 		h1 rx br0
@@ -323,10 +323,11 @@ func TestTunnelAnswersARP(t *testing.T) {
 		delivered at h1: delivered`)
 	l.wants(known, "ARP 10.5.0.4 is-at 02:42:0a:05:00:04", 1, `
 		h1 rx vx0
+		h1 bridge br0
 		h1 tx eth0
 		c1 rx eth0
 		delivered at c1: delivered`)
-	l.wants(l.run("c1# ping -c 1 -W 0.2 10.5.0.9"), "ARP who-has", 1, `
+	l.wants(l.run("c1# ping -c 1 -W 0.2 10.5.0.9"), "ARP who-has 10.5.0.9", 1, `
 		c1 tx eth0
 		h1 rx eth0
 		h1 rx br0
