@@ -59,6 +59,7 @@ type tcpConn struct {
 	stamp    uint32 // the other end's latest timestamp
 	born     int64
 	asked    int // curl's request
+	owned    int // calls of its program that are not over yet (sock_owned_by_user)
 }
 
 // segment is data that came before its turn.
@@ -168,6 +169,7 @@ func (s *Socket) Write(data []byte) int {
 		return epipe
 	}
 	c.out = append(c.out, data...)
+	s.ns.w.tcpOwn(s)
 	s.ns.w.tcpOutput(s)
 	return 0
 }
@@ -205,6 +207,7 @@ func (s *Socket) CloseWrite() {
 		return
 	}
 	c.fin = true
+	s.ns.w.tcpOwn(s)
 	s.ns.w.tcpOutput(s)
 }
 
@@ -245,9 +248,19 @@ func (w *World) tcpConnect(s *Socket, ip IP, port uint16) int {
 	iss := w.random.Uint32()
 	s.tcp = &tcpConn{state: tcpSynSent, iss: iss, una: iss, nxt: iss + 1, rto: tcpTimeoutInit, window: tcpInitCwnd, ipID: uint16(w.random.Uint32()),
 		flow: newFlow(protoTCP, s.local, ip, s.lport, port), born: w.now}
+	w.tcpOwn(s)
 	w.tcpTransmit(s, tcpSYN, iss, nil)
 	w.tcpArm(s)
 	return 0
+}
+
+// tcpOwn says that the socket's program is in a call. What it sends comes to its
+// end, and what comes of it comes back, before the call is over: a virtual link
+// takes no time.
+func (w *World) tcpOwn(s *Socket) {
+	c := s.tcp
+	c.owned++
+	w.after(0, func() { c.owned-- })
 }
 
 // tcpRcv takes a segment (tcp_v4_rcv).
@@ -618,7 +631,9 @@ func (w *World) tcpError(n *Netns, q *header, e SocketError, in *Link) {
 	if c.state == tcpTimeWait || after(c.una, q.seq) || after(q.seq, c.nxt) {
 		return
 	}
-	n.wayTold(q, &e, in, s)
+	if e.Type != icmpRedirect || c.owned == 0 {
+		n.wayTold(q, &e, in, s)
+	}
 	switch {
 	case e.Type == icmpRedirect:
 	case e.Type == icmpDestUnreach && e.Code == icmpFragNeeded:

@@ -164,6 +164,7 @@ func (w *World) udpRcv(n *Netns, p *packet) {
 	if s == nil {
 		p.journey.remark(st, remark{code: trace.CodeRefused, port: p.dport})
 		e.code, e.port = trace.CodeRefused, p.dport
+		p.ct, p.ctInfo, p.untracked = nil, 0, false // nf_reset_ct
 		w.answer(p, e, func() { w.icmpSend(p, icmpDestUnreach, icmpPortUnreach, 0) })
 		return
 	}
