@@ -121,9 +121,16 @@ func (g *gen) node(name string, kind state.Kind) *gnode {
 	}
 	if kind == state.Machine {
 		g.setupf(n, unlimited)
+		for _, line := range unredirected {
+			g.setupf(n, "%s", line)
+		}
 	}
 	return n
 }
+
+// unredirected lets nobody be told of a nearer gateway: when the next may be told
+// depends on the moment, too, and has no setting (ip_rt_send_redirect).
+var unredirected = []string{"sysctl -qw net.ipv4.conf.all.send_redirects=0", "sysctl -qw net.ipv4.conf.default.send_redirects=0"}
 
 // unlimited lets a node tell of every error: when the next may be told depends on
 // the moment, and what was told before is in no snapshot (icmpv4_xrlim_allow).
@@ -134,6 +141,9 @@ func (g *gen) container(machine *gnode, name string) *gnode {
 	c := g.node(name, state.Container)
 	c.machine = machine
 	g.lines = append(g.lines, machine.name+"# ip netns add "+name)
+	for _, line := range unredirected {
+		g.lines = append(g.lines, name+"# "+line)
+	}
 	return c
 }
 

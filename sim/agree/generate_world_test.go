@@ -425,7 +425,7 @@ func (g *gen) sysctl() {
 	case 7:
 		key, value = "net.ipv4.conf."+dev+".forwarding", g.pick("0", "1")
 	case 8:
-		key, value = "net.ipv4.conf."+dev+"."+g.pick("accept_local", "src_valid_mark", "send_redirects", "accept_redirects", "shared_media"), g.pick("0", "1")
+		key, value = "net.ipv4.conf."+dev+"."+g.pick("accept_local", "src_valid_mark", "accept_redirects", "accept_redirects", "shared_media"), g.pick("0", "1")
 	case 9:
 		key, value = "net.ipv4.conf."+dev+"."+g.pick("arp_announce", "arp_filter"), g.pick("0", "1")
 	case 10:
