@@ -103,6 +103,10 @@ func (g *gen) curl(n *gnode, dst, port string) {
 	g.send(n, fmt.Sprintf("%s http://%s:%s/%s", w, dst, port, path))
 }
 
+// soon bounds nc over TCP by less than the second after which it sends again what
+// nobody answered: which of the two is first is chance (nc -w1).
+const soon = "timeout 0.4 "
+
 func (g *gen) nc(n *gnode, dst, port string) {
 	var to []string // "10.0.1.2 5000": where nc listens
 	for _, m := range g.hosts() {
@@ -137,15 +141,16 @@ func (g *gen) nc(n *gnode, dst, port string) {
 		}
 		g.pipe(n, w+" "+pick(dst+" "+g.pick("53", "53", "5353"), true))
 	case 3:
-		w := "nc -z -w1"
+		w := "nc -z"
 		if g.one(2) {
-			w = "nc -nvz -w1"
+			w = "nc -nvz"
 		}
+		w = soon + w
 		g.send(n, w+" "+pick(dst+" "+port, false))
 	case 4:
-		g.pipe(n, "echo hello | nc -N -w1 "+pick(dst+" 5000", false))
+		g.pipe(n, "echo hello | "+soon+"nc -N "+pick(dst+" 5000", false))
 	case 5:
-		g.pipe(n, `printf 'GET / HTTP/1.0\r\n\r\n' | nc -w1 `+dst+" "+port)
+		g.pipe(n, `printf 'GET / HTTP/1.0\r\n\r\n' | `+soon+"nc "+dst+" "+port)
 	}
 }
 
