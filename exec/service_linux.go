@@ -168,7 +168,7 @@ type nameServer struct {
 
 // answer answers a question, nil if there is nothing to say.
 func (d *nameServer) answer(query []byte) []byte {
-	names := d.names
+	names, hosts := d.names, map[netip.Addr]string{}
 	if d.dir != "" {
 		names = maps.Clone(names)
 		files, _ := os.ReadDir(d.dir) // none is as good as an empty one
@@ -183,6 +183,9 @@ func (d *nameServer) answer(query []byte) []byte {
 					continue
 				}
 				if a, err := netip.ParseAddr(w[0]); err == nil {
+					if hosts[a] == "" {
+						hosts[a] = w[1] + "."
+					}
 					for _, name := range w[1:] {
 						names[strings.ToLower(name)+"."] = a
 					}
@@ -190,7 +193,7 @@ func (d *nameServer) answer(query []byte) []byte {
 			}
 		}
 	}
-	b, known, err := answerDNS(query, names)
+	b, known, err := answerDNS(query, names, hosts)
 	if err != nil {
 		return nil
 	}
@@ -249,8 +252,22 @@ func (d *nameServer) serveTCP(ln net.Listener) {
 	}
 }
 
-// answerDNS makes an answer, and says whether the name is known.
-func answerDNS(query []byte, names map[string]netip.Addr) (b []byte, ok bool, err error) {
+// arpaAddr is the address that a name under in-addr.arpa stands for, zero for
+// any other.
+func arpaAddr(name string) netip.Addr {
+	text, ok := strings.CutSuffix(name, ".in-addr.arpa.")
+	if !ok {
+		return netip.Addr{}
+	}
+	bytes := strings.Split(text, ".")
+	slices.Reverse(bytes)
+	a, _ := netip.ParseAddr(strings.Join(bytes, ".")) // zero when it is none
+	return a
+}
+
+// answerDNS makes an answer, and says whether the name is known: to whom names
+// lead, or what an address is called (RFC 1035, 3.5).
+func answerDNS(query []byte, names map[string]netip.Addr, hosts map[netip.Addr]string) (b []byte, ok bool, err error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(query)
 	if err != nil || h.Response {
@@ -260,7 +277,10 @@ func answerDNS(query []byte, names map[string]netip.Addr) (b []byte, ok bool, er
 	if err != nil {
 		return nil, false, err
 	}
-	addr, ok := names[strings.ToLower(q.Name.String())]
+	name := strings.ToLower(q.Name.String())
+	addr, ok := names[name]
+	host := hosts[arpaAddr(name)]
+	ok = ok || host != ""
 	m := dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: h.ID, Response: true, Authoritative: true, RecursionDesired: h.RecursionDesired},
 		Questions: []dnsmessage.Question{q},
@@ -268,7 +288,16 @@ func answerDNS(query []byte, names map[string]netip.Addr) (b []byte, ok bool, er
 	switch {
 	case !ok:
 		m.RCode = dnsmessage.RCodeNameError
-	case q.Type == dnsmessage.TypeA:
+	case host != "" && q.Type == dnsmessage.TypePTR:
+		called, err := dnsmessage.NewName(host)
+		if err != nil {
+			return nil, false, err
+		}
+		m.Answers = []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60},
+			Body:   &dnsmessage.PTRResource{PTR: called},
+		}}
+	case host == "" && q.Type == dnsmessage.TypeA:
 		m.Answers = []dnsmessage.Resource{{
 			Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60},
 			Body:   &dnsmessage.AResource{A: addr.As4()},

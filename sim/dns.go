@@ -180,6 +180,31 @@ func (d *dnsServer) fromFiles() map[string]netip.Addr {
 	return names
 }
 
+// host is what the address is called that a name under in-addr.arpa stands for
+// (RFC 1035, 3.5): the first of its names in the server's files.
+func (d *dnsServer) host(name string) string {
+	w := d.proc.w
+	if d.dir == "" || w.hostsDir == nil || !strings.HasSuffix(strings.ToLower(name), arpa) {
+		return ""
+	}
+	for line := range strings.Lines(w.hostsDir(d.proc.ns.machine, d.dir)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		if a, err := netip.ParseAddr(f[0]); err == nil && a.Is4() && strings.EqualFold(arpaName(ipOf(a)), name) {
+			return f[1]
+		}
+	}
+	return ""
+}
+
+const arpa = ".in-addr.arpa"
+
+func arpaName(ip IP) string {
+	return fmt.Sprintf("%d.%d.%d.%d%s", byte(ip), byte(ip>>8), byte(ip>>16), byte(ip>>24), arpa)
+}
+
 // answer makes the answer to a question, or nil.
 func (d *dnsServer) answer(q []byte) []byte {
 	name, typ, end := dnsQuestion(q)
@@ -189,8 +214,16 @@ func (d *dnsServer) answer(q []byte) []byte {
 	b := slices.Clone(q[:end])
 	b[2], b[3] = 0x84|q[2]&1, 0 // an answer, authoritative; recursion desired as asked
 	clear(b[6:12])
+	host := d.host(name)
 	a, ok := d.lookup(name)
 	switch {
+	case host != "":
+		if typ == dnsPTR {
+			b[7] = 1
+			called := dnsLabels(nil, host)
+			b = append(b, 0xc0, 12, 0, dnsPTR, 0, 1, 0, 0, 0, 60, byte(len(called)>>8), byte(len(called)))
+			b = append(b, called...)
+		}
 	case !ok:
 		b[3] = dnsNXDomain
 	case typ == dnsA:
@@ -208,32 +241,46 @@ func dnsQuestion(b []byte) (name string, typ uint16, end int) {
 	if len(b) < 17 || binary.BigEndian.Uint16(b[4:]) < 1 {
 		return "", 0, 0
 	}
-	i := 12
+	name, i := dnsName(b, 12)
+	if i == 0 || i+4 > len(b) {
+		return "", 0, 0
+	}
+	return name, binary.BigEndian.Uint16(b[i:]), i + 4
+}
+
+// dnsName reads the name that begins at i, and says where it ends; 0 when there
+// is none.
+func dnsName(b []byte, i int) (name string, end int) {
 	var labels []string
 	for i < len(b) && b[i] != 0 {
 		k := int(b[i])
 		if k > 63 || i+1+k >= len(b) {
-			return "", 0, 0
+			return "", 0
 		}
 		labels = append(labels, string(b[i+1:i+1+k]))
 		i += 1 + k
 	}
-	if i+5 > len(b) {
-		return "", 0, 0
-	}
-	return strings.Join(labels, "."), binary.BigEndian.Uint16(b[i+1:]), i + 5
+	return strings.Join(labels, "."), i + 1
 }
 
 // ask makes a question for a name; nil when it cannot be one.
 func dnsAsk(id uint16, name string, typ uint16) []byte {
-	b := []byte{byte(id >> 8), byte(id), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}
+	b := dnsLabels([]byte{byte(id >> 8), byte(id), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, name)
+	if b == nil {
+		return nil
+	}
+	return append(b, byte(typ>>8), byte(typ), 0, 1)
+}
+
+// dnsLabels appends a name as a message has it; nil when it cannot be one.
+func dnsLabels(b []byte, name string) []byte {
 	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
 		if label == "" || len(label) > 63 {
 			return nil
 		}
 		b = append(append(b, byte(len(label))), label...)
 	}
-	return append(b, 0, byte(typ>>8), byte(typ), 0, 1)
+	return append(b, 0)
 }
 
 // What a lookup can end with (netdb.h).
@@ -243,10 +290,12 @@ const (
 )
 
 // Resolver says whom a node asks: the servers of its /etc/resolv.conf, and the
-// names of its /etc/hosts. Without a server it asks itself (resolv.conf(5)).
+// names of its /etc/hosts, with the first of each address. Without a server it
+// asks itself (resolv.conf(5)).
 type Resolver struct {
 	Servers []IP
 	Hosts   map[string]IP
+	Names   map[IP]string
 }
 
 // Lookup asks for the address of a name, as glibc does with
@@ -263,25 +312,28 @@ func (p *Process) Lookup(name string, done func(IP, int)) {
 		servers = []IP{loopbackIP}
 	}
 	l := &lookup{p: p, name: name, types: []uint16{dnsA, dnsAAAA}, done: done}
-	for range 2 {
-		l.servers = append(l.servers, servers...)
-	}
-	l.next(EAIAgain)
+	l.begin(servers)
 }
 
-// LookupAddr asks for the name of an address. No server of the model's has one:
-// done gets the reason.
-func (p *Process) LookupAddr(ip IP, done func(int)) {
+// LookupAddr asks for the name of an address (getnameinfo(3)). done gets the
+// name; the address itself where nobody has one for it; or nothing, and why.
+func (p *Process) LookupAddr(ip IP, done func(string, int)) {
+	if name, ok := p.ns.resolver.Names[ip]; ok {
+		done(name, 0)
+		return
+	}
 	servers := p.ns.resolver.Servers
 	if len(servers) == 0 {
 		servers = []IP{loopbackIP}
 	}
-	name := fmt.Sprintf("%d.%d.%d.%d.in-addr.arpa", byte(ip), byte(ip>>8), byte(ip>>16), byte(ip>>24))
-	l := &lookup{p: p, name: name, types: []uint16{dnsPTR}, done: func(_ IP, errno int) { done(errno) }}
-	for range 2 {
-		l.servers = append(l.servers, servers...)
+	l := &lookup{p: p, name: arpaName(ip), types: []uint16{dnsPTR}}
+	l.done = func(_ IP, errno int) {
+		if errno == EAINoName {
+			l.host, errno = ip.String(), 0
+		}
+		done(l.host, errno)
 	}
-	l.next(EAIAgain)
+	l.begin(servers)
 }
 
 // lookup is one under way.
@@ -292,40 +344,56 @@ type lookup struct {
 	servers []IP     // still to be asked
 	done    func(IP, int)
 	s       *Socket
+	socks   map[IP]*Socket // by server: one that has not answered is asked again by the same (send_dg)
 	timer   *Timer
 	ids     [2]uint16
 	found   IP
+	host    string
 	answers int
 }
 
 // again is how long glibc waits for a name server (RES_TIMEOUT).
 const dnsAgain = 5 * time.Second
 
+func (l *lookup) begin(servers []IP) {
+	l.socks = map[IP]*Socket{}
+	for i := range l.ids {
+		l.ids[i] = uint16(l.p.w.random.Uint32())
+	}
+	for range 2 {
+		l.servers = append(l.servers, servers...)
+	}
+	l.next(EAIAgain)
+}
+
 func (l *lookup) next(errno int) {
 	if l.s != nil {
-		l.s.Close()
+		l.s.Wake = nil
 		l.timer.Stop()
 	}
 	if len(l.servers) == 0 {
-		l.done(0, errno)
+		l.end(0, errno)
 		return
 	}
 	server := l.servers[0]
 	l.servers = l.servers[1:]
 	l.answers, l.found = 0, 0
-	l.s = l.p.UDP()
-	l.s.RecvErr = true
-	if l.s.Connect(server, dnsPort) != 0 {
-		l.next(errno)
-		return
+	l.s = l.socks[server]
+	if l.s == nil {
+		l.s = l.p.UDP()
+		l.s.RecvErr = true
+		if l.s.Connect(server, dnsPort) != 0 {
+			l.s.Close()
+			l.s = nil
+			l.next(errno)
+			return
+		}
+		l.socks[server] = l.s
 	}
-	w := l.p.w
 	for i, typ := range l.types {
-		l.ids[i] = uint16(w.random.Uint32())
 		q := dnsAsk(l.ids[i], l.name, typ)
 		if q == nil {
-			l.servers = nil
-			l.next(EAINoName)
+			l.end(0, EAINoName)
 			return
 		}
 		if l.s.SendTo(0, 0, q) != 0 {
@@ -338,8 +406,12 @@ func (l *lookup) next(errno int) {
 
 func (l *lookup) woken() {
 	if l.s.Err() != 0 {
-		l.p.After(0, func() { l.next(EAIAgain) })
+		maps.DeleteFunc(l.socks, func(_ IP, s *Socket) bool { return s == l.s })
 		l.s.Wake = nil
+		l.p.After(0, func() {
+			l.s.Close()
+			l.next(EAIAgain)
+		})
 		return
 	}
 	for d, ok := l.s.Recv(); ok; d, ok = l.s.Recv() {
@@ -349,20 +421,30 @@ func (l *lookup) woken() {
 			continue
 		}
 		l.answers++
-		if typ == dnsA && b[7] == 1 && len(b) >= end+16 {
+		switch {
+		case b[7] != 1:
+		case typ == dnsA && len(b) >= end+16:
 			l.found = IP(binary.BigEndian.Uint32(b[end+12:]))
+		case typ == dnsPTR && len(b) > end+12:
+			l.host, _ = dnsName(b, end+12)
 		}
 	}
 	if l.answers < len(l.types) {
 		return
 	}
 	l.timer.Stop()
-	l.s.Close()
-	if l.found == 0 {
-		l.done(0, EAINoName)
+	if l.found == 0 && l.host == "" {
+		l.end(0, EAINoName)
 		return
 	}
-	l.done(l.found, 0)
+	l.end(l.found, 0)
+}
+
+func (l *lookup) end(ip IP, errno int) {
+	for _, s := range l.socks {
+		s.Close()
+	}
+	l.done(ip, errno)
 }
 
 // SetResolver sets whom the node's programs ask for names.

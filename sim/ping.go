@@ -112,6 +112,7 @@ func (n *Netns) pingError(q *header, e SocketError, in, iif *Link) {
 type PingOptions struct {
 	Host      string // as it was written
 	Named     bool   // it is a name
+	Numeric   bool   // -n: nobody is asked for names of addresses
 	Dst       IP
 	Count     int           // -c; 0: until it is interrupted
 	Interval  time.Duration // -i; 0 means a second
@@ -158,6 +159,11 @@ type Pinger struct {
 	refused         int // the errno of a request that could not be sent just now
 	full            int // how often in a row a device took no packet (ENOBUFS)
 	multicast       bool
+
+	// What waits for the name of an address (pr_addr), and the address; nothing
+	// else is done meanwhile.
+	waiting func(name string)
+	from    IP
 }
 
 // ping does op.Ping.
@@ -295,7 +301,7 @@ func (g *Pinger) loop() {
 	g.next.Stop()
 	for {
 		switch {
-		case g.Process.ended:
+		case g.Process.ended, g.waiting != nil:
 			return
 		case g.o.Count > 0 && g.received+g.errors >= g.o.Count, g.o.Deadline > 0 && g.errors > 0:
 			g.finish()
@@ -377,17 +383,31 @@ const wakeTime = time.Millisecond
 
 // woken takes what has arrived.
 func (g *Pinger) woken() {
+	if g.waiting != nil {
+		return
+	}
 	g.s.Err()
 	g.readErrors()
-	for d, ok := g.s.Recv(); ok; d, ok = g.s.Recv() {
-		g.reply(d)
+	for g.waiting == nil {
+		d, ok := g.s.Recv()
+		if !ok {
+			break
+		}
+		g.named(d.Src, func(name string) { g.reply(d, name) })
 	}
 	g.loop()
 }
 
 // readErrors reads the error queue (ping4_receive_error_msg).
 func (g *Pinger) readErrors() {
-	for e, ok := g.s.RecvError(); ok; e, ok = g.s.RecvError() {
+	for g.waiting == nil {
+		e, ok := g.s.RecvError()
+		if !ok {
+			return
+		}
+		if !e.Local && e.Dst != g.o.Dst { // somebody translated the request, and not its error
+			continue
+		}
 		g.errors++
 		if e.Local {
 			if g.o.Quiet {
@@ -405,11 +425,14 @@ func (g *Pinger) readErrors() {
 			continue
 		}
 		g.stamp()
-		fmt.Fprintf(&g.Out, "From %s icmp_seq=%d %s\n", g.name(e.From), e.Seq, icmpSentence(e))
-		if g.refused != 0 {
-			g.Err.WriteString("ping: sendmsg: " + Strerror(g.refused) + "\n")
-			g.refused = 0
-		}
+		refused := g.refused
+		g.refused = 0
+		g.named(e.From, func(name string) {
+			fmt.Fprintf(&g.Out, "From %s icmp_seq=%d %s\n", name, e.Seq, icmpSentence(e))
+			if refused != 0 {
+				g.Err.WriteString("ping: sendmsg: " + Strerror(refused) + "\n")
+			}
+		})
 	}
 }
 
@@ -460,13 +483,30 @@ func (g *Pinger) acknowledge(seq uint16) {
 	}
 }
 
-// name is how an address is written when a name was given: nobody knows one for
-// it, so that it stands for itself (pr_addr).
-func (g *Pinger) name(ip IP) string {
-	if g.o.Named {
-		return fmt.Sprintf("%s (%s)", ip, ip)
+// named goes on with how an address is written. When a name was given, ping
+// first asks what it is called, each time anew (pr_addr).
+func (g *Pinger) named(ip IP, then func(string)) {
+	if !g.o.Named || g.o.Numeric {
+		then(ip.String())
+		return
 	}
-	return ip.String()
+	g.waiting, g.from = then, ip
+	atOnce := true
+	g.Process.LookupAddr(ip, func(name string, errno int) {
+		if g.waiting == nil { // it was interrupted
+			return
+		}
+		g.waiting = nil
+		if errno == 0 {
+			then(fmt.Sprintf("%s (%s)", name, ip))
+		} else {
+			then(ip.String())
+		}
+		if !atOnce {
+			g.woken()
+		}
+	})
+	atOnce = false
 }
 
 // timed reports whether a request has room for the time it was sent at (struct
@@ -474,7 +514,7 @@ func (g *Pinger) name(ip IP) string {
 func (g *Pinger) timed() bool { return g.o.Size >= 16 }
 
 // reply prints an answer (gather_statistics).
-func (g *Pinger) reply(d Datagram) {
+func (g *Pinger) reply(d Datagram, from string) {
 	g.acknowledge(d.Seq)
 	trip := (d.At - g.sentAt[d.Seq]) / 1000
 	if g.timed() {
@@ -493,7 +533,7 @@ func (g *Pinger) reply(d Datagram) {
 		return
 	}
 	g.stamp()
-	fmt.Fprintf(&g.Out, "%d bytes from %s: icmp_seq=%d ttl=%d", d.Len, g.name(d.Src), d.Seq, d.TTL)
+	fmt.Fprintf(&g.Out, "%d bytes from %s: icmp_seq=%d ttl=%d", d.Len, from, d.Seq, d.TTL)
 	if g.timed() {
 		switch {
 		case trip >= 100000-50:
@@ -519,6 +559,10 @@ func (g *Pinger) reply(d Datagram) {
 func (g *Pinger) finish() {
 	if g.Process.ended {
 		return
+	}
+	if then := g.waiting; then != nil { // out of getnameinfo(3) by longjmp(3)
+		g.waiting = nil
+		then(g.from.String())
 	}
 	fmt.Fprintf(&g.Out, "\n--- %s ping statistics ---\n%d packets transmitted, %d received", g.o.Host, g.sent, g.received)
 	if g.repeats > 0 {

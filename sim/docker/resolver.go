@@ -164,7 +164,8 @@ func (c *call) names(ct *Container) string {
 			for i := range len(names) {
 				names = append(names, names[i]+"."+n.Name)
 			}
-			fmt.Fprintf(&b, "%s %s\n", at.IP, strings.Join(names, " "))
+			// The first is what an address is called (network.ResolveIP).
+			fmt.Fprintf(&b, "%s %s.%s %s\n", at.IP, other.Name, n.Name, strings.Join(names, " "))
 		}
 	}
 	return b.String()

@@ -235,7 +235,7 @@ func (c *call) resolver() {
 		f, _ := c.at(name)
 		return f.text
 	}
-	r := sim.Resolver{Hosts: map[string]sim.IP{}}
+	r := sim.Resolver{Hosts: map[string]sim.IP{}, Names: map[sim.IP]string{}}
 	for line := range strings.Lines(text("/etc/resolv.conf")) {
 		if f := strings.Fields(line); len(f) >= 2 && f[0] == "nameserver" && len(r.Servers) < 3 {
 			if ip, ok := address(f[1]); ok {
@@ -247,6 +247,9 @@ func (c *call) resolver() {
 		line, _, _ = strings.Cut(line, "#")
 		if f := strings.Fields(line); len(f) >= 2 {
 			if ip, ok := address(f[0]); ok {
+				if r.Names[ip] == "" {
+					r.Names[ip] = f[1]
+				}
 				for _, name := range f[1:] {
 					if name = strings.ToLower(name); r.Hosts[name] == 0 {
 						r.Hosts[name] = ip

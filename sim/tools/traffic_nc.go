@@ -345,24 +345,24 @@ func (nc *netcat) report(what string, ip sim.IP, port uint16) {
 		return
 	}
 	if !nc.nums {
-		nc.p.LookupAddr(ip, func(errno int) {
-			if errno == sim.EAIAgain {
+		nc.p.LookupAddr(ip, func(name string, errno int) {
+			if errno != 0 {
 				nc.warn("nc: getnameinfo: %s", gaiText(errno))
 				return
 			}
-			nc.said(what, ip, port)
+			nc.said(what, name, port)
 		})
 		return
 	}
-	nc.said(what, ip, port)
+	nc.said(what, ip.String(), port)
 }
 
-func (nc *netcat) said(what string, ip sim.IP, port uint16) {
+func (nc *netcat) said(what, host string, port uint16) {
 	if what == "Listening" {
-		nc.warn("Listening on %s %d", ip, port)
+		nc.warn("Listening on %s %d", host, port)
 		return
 	}
-	nc.warn("Connection received on %s %d", ip, port)
+	nc.warn("Connection received on %s %d", host, port)
 }
 
 // accept takes the next connection.

@@ -37,6 +37,8 @@ func runPing(c *call) op.Result {
 			o.ID = uint16(pingNumber(f.value, 0, 65535))
 		case 'v', 'a', 'B':
 			notSimulated("ping -%c", f.name)
+		case 'n':
+			o.Numeric = true
 		case 'q':
 			o.Quiet = true
 		case 'D':

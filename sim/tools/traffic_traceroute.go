@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -379,6 +380,9 @@ func (t *tracer) fatal(text string) bool {
 func (t *tracer) receive(s *sim.Socket) {
 	s.Err()
 	for e, ok := s.RecvError(); ok; e, ok = s.RecvError() {
+		if e.Type == 5 { // a redirect
+			continue
+		}
 		n := slices.IndexFunc(t.probes, func(b probe) bool { return b.sock == s })
 		if t.icmp {
 			n = int(e.Seq) - 1 + t.skipped()
@@ -446,7 +450,10 @@ func (t *tracer) finish() {
 			ip := t.probes[n].from
 			if _, ok := t.names[ip]; ip != 0 && !ok {
 				t.names[ip] = ip.String()
-				t.p.LookupAddr(ip, func(int) { t.finish() })
+				t.p.LookupAddr(ip, func(name string, _ int) {
+					t.names[ip] = cmp.Or(name, ip.String())
+					t.finish()
+				})
 				return
 			}
 		}
@@ -478,9 +485,10 @@ func (t *tracer) print() {
 			}
 		}
 		if b.from != last {
-			fmt.Fprintf(&t.out, " %s", b.from)
-			if !t.numeric {
-				fmt.Fprintf(&t.out, " (%s)", b.from)
+			if t.numeric {
+				fmt.Fprintf(&t.out, " %s", b.from)
+			} else {
+				fmt.Fprintf(&t.out, " %s (%s)", t.names[b.from], b.from)
 			}
 		}
 		us := float64(b.back-b.sent) / 1e6
