@@ -131,7 +131,8 @@ func TestHostileFiles(t *testing.T) {
 	within("a directory written to", write("/tmp/dir"), 1, "bash: /tmp/dir: Is a directory")
 	within("a fifo to mount on", spawn(op.Spawn{NewNet: true, Files: map[string]string{"/tmp/fifo": "/etc/passwd"}}), 0, "")
 	within("nothing to mount", spawn(op.Spawn{NewNet: true, Files: map[string]string{"/etc/hosts": "/tmp/none"}}), 1, "no such file or directory")
-	within("init's mounts to mount", spawn(op.Spawn{Files: map[string]string{"/etc/hosts": "/proc/1/ns/mnt"}}), 1, "invalid argument")
+	within("init's mounts to mount", spawn(op.Spawn{Files: map[string]string{"/etc/hosts": "/proc/1/ns/mnt"}}), 1, "operation not permitted")
+	within("init's memory to mount", spawn(op.Spawn{NewNet: true, Files: map[string]string{"/etc/hosts": "/tmp/mem"}}), 1, "operation not permitted")
 	within("a long hostname", spawn(op.Spawn{NewNet: true, Hostname: strings.Repeat("a", 65)}), 1, "sethostname: invalid argument")
 	long := strings.Repeat("b", 80)
 	within("a long name", func() op.Result { return b.try("a", op.NetnsAdd{Name: long}) }, 0, "")
@@ -155,6 +156,7 @@ func TestCrowdedLab(t *testing.T) {
 	if started < 50 || last.Status == 0 {
 		t.Errorf("%d processes, then %+v", started, last)
 	}
-	b.do("a", op.ProcKill{Name: "docker-proxy"})
 	b.do("a", op.Tool{Argv: []string{"true"}})
+	b.do("a", op.ProcKill{Name: "docker-proxy"})
+	b.do("a", op.HTTPServe{Port: 80})
 }

@@ -138,9 +138,10 @@ func (c *capped) String() string {
 // remembers it, lives; see reap.
 var children sync.RWMutex
 
-// crowded reports whether the lab has so many processes and threads that this
-// one, which needs a thread for each that it waits for, would soon be refused its
-// own: that would be its end, and the lab's.
+// crowded reports whether the lab has so many processes and threads that no more
+// are to stay: init, which needs a thread for each that it waits for, would soon
+// be refused its own. That would be its end, and the lab's. A tool that comes to
+// an end may still be run: to kill some, for instance.
 func (in *inside) crowded() bool {
 	in.mu.Lock()
 	few := len(in.started) < 40
@@ -163,9 +164,6 @@ func (in *inside) crowded() bool {
 func (in *inside) start(cmd *osexec.Cmd) error {
 	children.RLock()
 	defer children.RUnlock()
-	if in.crowded() {
-		return &os.PathError{Op: "fork", Path: cmd.Path, Err: unix.EAGAIN}
-	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -238,6 +236,9 @@ func reapIfOrphan(pid int) {
 // background starts a built-in server in a node. It returns when the server
 // listens, or with what it said when it cannot.
 func (in *inside) background(n *node, role string, argv, env []string) (op.Result, error) {
+	if in.crowded() {
+		return unmade(unix.EAGAIN)
+	}
 	cmd := sandbox.Self(role, argv...)
 	cmd.Env = append(append(cmd.Env, nodeVar+"="+n.name), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

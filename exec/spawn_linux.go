@@ -38,6 +38,9 @@ func (in *inside) spawn(n *node, o op.Spawn) (op.Result, error) {
 	if len(o.Argv) == 0 {
 		return op.Result{}, nil
 	}
+	if in.crowded() {
+		return unmade(unix.EAGAIN)
+	}
 	pid := op.FirstSpawn + int(in.spawned.Add(1))
 	cmd, says, err := spawned(o.Argv, cmp.Or(o.Node, n.name))
 	if err != nil {
@@ -251,11 +254,29 @@ func bindFiles(files map[string]string) error {
 		if f, err := os.OpenFile(at, os.O_RDONLY|os.O_CREATE|unix.O_NONBLOCK, 0o644); err == nil { // there must be something to mount on
 			f.Close()
 		}
-		if err := unix.Mount(file, at, "", unix.MS_BIND, ""); err != nil {
+		if err := bindFile(file, at); err != nil {
 			return fmt.Errorf("mount --bind %s %s: %w", file, at, err)
 		}
 	}
 	return nil
+}
+
+// bindFile shows no file of /proc, and no namespace: this process may look at
+// itself there (/proc/1/ns/mnt), and those it shows the file to may not.
+func bindFile(file, at string) error {
+	fd, err := unix.Open(file, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return err
+	}
+	if fs.Type == unix.PROC_SUPER_MAGIC || fs.Type == unix.NSFS_MAGIC {
+		return unix.EPERM
+	}
+	return unix.Mount(fmt.Sprintf("/proc/self/fd/%d", fd), at, "", unix.MS_BIND, "")
 }
 
 // proxyIdle is how long a client of docker-proxy's may be silent on UDP before
