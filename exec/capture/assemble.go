@@ -678,6 +678,8 @@ func (b *builder) pass(p *pass) {
 			case g.point == trace.Input && p.again && !p.joined(): // put together after its pieces were routed
 			case g.point == trace.Input:
 				b.route(p.node, n, g.hooks[0].Header, "")
+			case g.point == trace.Forward && bridge != "" && g.hooks[0].Iif == g.hooks[0].Oif && g.hooks[0].Header.TTL == p.rx[0].Header.TTL:
+				// The bridge sends it on, as br_netfilter shows it; what is routed is a hop older.
 			case g.point == trace.Forward || g.point == trace.Output:
 				out = g.hooks[0].Oif
 				b.route(p.node, n, g.hooks[0].Header, out)

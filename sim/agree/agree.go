@@ -170,7 +170,7 @@ func (n *names) command(node, text string, kernel, model Record) []Difference {
 	for _, out := range []struct{ what, k, m string }{{"stdout", kernel.Stdout, model.Stdout}, {"stderr", kernel.Stderr, model.Stderr}} {
 		switch {
 		case n.unify(out.k, out.m):
-		case strings.HasPrefix(text, "conntrack ") && len(n.pair(strings.Split(out.k, "\n"), strings.Split(out.m, "\n"))) == 0:
+		case programOf(text) == "conntrack" && len(n.pair(strings.Split(out.k, "\n"), strings.Split(out.m, "\n"))) == 0:
 			// The same connections: which comes first only their names would tell.
 		default:
 			add(out.what, out.k, out.m)

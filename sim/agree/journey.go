@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -127,20 +128,22 @@ func (r *Renderer) Ask(text string) {
 // Command writes down what a command came to.
 func (r *Renderer) Command(text string, o Outcome) Record {
 	r.Ask(text)
-	if strings.HasPrefix(text, "conntrack ") { // a hash table's order
+	program := programOf(text)
+	if program == "conntrack" { // a hash table's order
 		o.Stdout = sorted(o.Stdout, func(l string) string { return timeoutText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1") })
 	}
-	if head, rows, ok := strings.Cut(o.Stdout, "\n"); ok && strings.HasPrefix(text, "ss ") { // another's, with a secret of each namespace (net_hash_mix)
+	if head, rows, ok := strings.Cut(o.Stdout, "\n"); ok && program == "ss" { // another's, with a secret of each namespace (net_hash_mix)
 		o.Stdout = head + "\n" + sorted(rows, func(l string) string { return l })
 	}
 	rec := Record{Text: text, Status: o.Status, Stdout: r.output(o.Stdout), Stderr: r.output(o.Stderr)}
-	if strings.HasPrefix(text, "conntrack ") { // now by the names of what only names tell apart
+	if program == "conntrack" { // now by the names of what only names tell apart
 		rec.Stdout = sorted(rec.Stdout, func(l string) string { return leftText.ReplaceAllString(l, "") })
 	}
 	began := map[string]bool{}
 	opens := map[string]int64{} // when a SYN went that way first
 	traces := slices.Clone(o.Traces)
 	slices.SortStableFunc(traces, func(a, b trace.Trace) int { return cmp.Compare(a.Start, b.Start) })
+	over := repeated(traces)
 	for i := range traces {
 		t := &traces[i]
 		h, ok := first(t)
@@ -160,7 +163,7 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 		if text == "" {
 			continue
 		}
-		if opened, again := opens[text]; again && t.Start-opened >= synAgain {
+		if opened, again := opens[text]; again && t.Start-opened >= synAgain || program == "nc" && t.Start >= over {
 			r.count(t)
 			continue
 		} else if h.TCPFlags == "SYN" && !again {
@@ -185,10 +188,34 @@ func sorted(text string, key func(line string) string) string {
 	return strings.Join(lines, "")
 }
 
+// programOf returns the program that a command runs, which others may run in its stead.
+func programOf(text string) string {
+	name, _, _ := strings.Cut(elsewhere.ReplaceAllString(text, ""), " ")
+	return name
+}
+
+var elsewhere = regexp.MustCompile(`^(ip netns exec \S+|nsenter --net=\S+) `)
+
 // synAgain is about when a SYN is repeated that nobody answers: after a second.
 // That is also when `nc -w1` gives up; which of the two comes first depends on
 // how busy the machine is.
 const synAgain = int64(900 * time.Millisecond)
+
+// repeated is from when on packets may be what comes of a SYN's repetition, which
+// is as uncertain: of a connection that never came about.
+func repeated(traces []trace.Trace) int64 {
+	at := int64(math.MaxInt64)
+	for i := range traces {
+		h, _ := first(&traces[i])
+		switch {
+		case settled(h):
+			return math.MaxInt64
+		case h.Proto == "tcp" && h.TCPFlags == "SYN":
+			at = min(at, traces[i].Start+synAgain)
+		}
+	}
+	return at
+}
 
 func first(t *trace.Trace) (h trace.Header, ok bool) {
 	for _, hop := range t.Hops {

@@ -2,7 +2,11 @@ package agree
 
 import (
 	"fmt"
+	"math"
 	"testing"
+	"time"
+
+	"vethlab/sim/trace"
 )
 
 // Two texts say the same when one side's names stand for the other's throughout.
@@ -56,6 +60,32 @@ func TestConntrackOrder(t *testing.T) {
 		n.unify("$i1", "$i4")
 		if ds := n.command("a", "conntrack -L", c.kernel, c.model); (len(ds) == 0) != c.same {
 			t.Errorf("%q and %q: %v", c.kernel.Stdout, c.model.Stdout, ds)
+		}
+	}
+}
+
+// What comes of a SYN's repetition is not compared: whether nc -w1 gives up before
+// depends on how busy the machine is.
+func TestRepetition(t *testing.T) {
+	at := func(start int64, flags string) trace.Trace {
+		h := trace.Header{Proto: "tcp", TCPFlags: flags}
+		return trace.Trace{Start: start, Hops: []trace.Hop{{Steps: []trace.Step{{Before: h, After: h}}}}}
+	}
+	const began, second = int64(5e9), int64(time.Second)
+	if got := repeated([]trace.Trace{at(began, "SYN"), at(began+second, "SYN"), at(began+second, "SYN,ACK")}); got <= began || got > began+second {
+		t.Errorf("a SYN at %d is repeated from %d on", began, got)
+	}
+	if got := repeated([]trace.Trace{at(began, "SYN"), at(began+second, "FIN,ACK")}); got != math.MaxInt64 {
+		t.Errorf("a connection that came about has repetitions from %d on", got)
+	}
+}
+
+// conntrack's connections have no order, wherever it is run.
+func TestProgramOf(t *testing.T) {
+	for text, want := range map[string]string{"conntrack -L": "conntrack", "ip netns exec c1 conntrack -L": "conntrack",
+		"nsenter --net=/run/netns/c1 ss -ltn": "ss", "ip route": "ip", "": ""} {
+		if got := programOf(text); got != want {
+			t.Errorf("%q runs %q", text, got)
 		}
 	}
 }
