@@ -134,8 +134,8 @@ browser: $(NODE)
 	$(STEP) "browser" $(TEST) -run '$(BROWSER)' ./cmd/vethlab
 
 .PHONY: bench
-## measure, and print ratios within the one run (as root: the kernel's forwarding on a core of its own)
-	@go test -v -run '^$$' -bench . -benchtime 1x ./sim ./cmd/vethlab
+bench: needs needs-agree needs-docker ## measure, and print ratios (as root: Docker's daemon, and the kernel's forwarding on a core of its own)
+	@.ci/bench ./sim ./sim/agree ./cmd/vethlab
 
 # Ctrl-C ends it with a summary. What differs is kept in .artefacts/agree, shrunk.
 .PHONY: agree

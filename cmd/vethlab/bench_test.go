@@ -47,8 +47,11 @@ func BenchmarkPacketToPage(b *testing.B) {
 					b.ReportMetric(p99*1000, "µs-p99")
 					b.ReportMetric(median/base, "×median-at-10pps")
 					b.ReportMetric(p99/base, "×p99-to-that")
-					b.ReportMetric(float64(len(late))*100/float64(2*rate*int(sending.Seconds())), "%arrived")
+					arrived := float64(len(late)) * 100 / float64(2*rate*int(sending.Seconds()))
+					b.ReportMetric(arrived, "%arrived")
 					b.ReportMetric(float64(dropped), "told-dropped")
+					b.Logf("to the page: %.1f times the median at 10 packets a second, at %d: %.1f ms from the kernel's timestamp to the page, 99 of 100 within %.1f; %.0f %% arrived, and %d were told as dropped",
+						median/base, rate, median, p99, arrived, dropped)
 				}
 			})
 		}
@@ -232,6 +235,7 @@ func BenchmarkBuild(b *testing.B) {
 	b.ReportMetric(us, "ms-vethlab")
 	b.ReportMetric(them, "ms-script")
 	b.ReportMetric(us/them, "vethlab/script")
+	b.Logf("building: %.2f times as long as a shell script of the same commands: what the first lesson builds takes %.0f ms, and as a script %.0f", us/them, us, them)
 }
 
 func isServer(o op.Op) bool {

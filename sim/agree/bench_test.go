@@ -55,8 +55,8 @@ func BenchmarkAgree(b *testing.B) {
 		b.ReportMetric(cases/took.Seconds(), "cases/s")
 		b.ReportMetric(each(spent), "cpu-ms/case")
 		b.ReportMetric(each(spent)/each(alone), "case/model-alone")
-		b.Logf("agreement: %.1f cases a second, %d at once; a case costs %.0f ms of CPU time, on the model alone %.1f (ratio %.0f), which runs %.0f cases a second one after another",
-			cases/took.Seconds(), *workers, each(spent), each(alone), each(spent)/each(alone), cases/model.Seconds())
+		b.Logf("agreement: %.1f cases compared a second, %d at once. One costs %.0f times the processor time that the model alone takes for it: %.0f ms, and %.1f; alone, one after another, it runs %.0f cases a second",
+			cases/took.Seconds(), *workers, each(spent)/each(alone), each(spent), each(alone), cases/model.Seconds())
 	}
 }
 
