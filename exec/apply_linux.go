@@ -47,6 +47,11 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 		defer n.rulesChanged()
 		return in.run(ctx, n, t.Argv, t.Stdin)
 	}
+	if t, ok := o.(op.Tool); ok {
+		if res, done := fileTool(n, t); done {
+			return res, nil
+		}
+	}
 	var traces []trace.Trace
 	in.mu.Lock()
 	in.collect, in.room, in.from = &traces, maxSteps, time.Now().UnixNano()
@@ -58,6 +63,11 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 			m.mu.Lock()
 			m.counters, m.traffic = now, true // that somebody listens is not told of
 			m.mu.Unlock()
+		}
+	}
+	if movesNames(o) {
+		for _, m := range in.all() {
+			m.restorer.rest()
 		}
 	}
 	res, err := in.do(ctx, n, o)
@@ -182,6 +192,9 @@ func (in *inside) do(ctx context.Context, n *node, o op.Op) (op.Result, error) {
 		defer n.rulesChanged()
 		if o, ok := o.(op.ChainDel); ok && o.Chain == "" { // all of them: go-iptables has no word for that
 			return in.run(ctx, n, strings.Fields(o.String()), "")
+		}
+		if in.change(n, o) {
+			return op.Result{}, nil
 		}
 		return in.iptables.apply(n, o)
 	case op.RuleCheck, op.ChainFlush, op.ChainZero:

@@ -76,19 +76,19 @@ func (t *iptables) apply(n *node, o op.Op) (op.Result, error) {
 	err = n.enter(func() error {
 		switch o := o.(type) {
 		case op.RuleAppend:
-			return ipt.Append(table(o.Table), o.Chain, o.Spec...)
+			return ipt.Append(tableName(o.Table), o.Chain, o.Spec...)
 		case op.RuleInsert:
-			return ipt.Insert(table(o.Table), o.Chain, o.Pos, o.Spec...)
+			return ipt.Insert(tableName(o.Table), o.Chain, o.Pos, o.Spec...)
 		case op.RuleDelete:
-			return ipt.Delete(table(o.Table), o.Chain, o.Spec...)
+			return ipt.Delete(tableName(o.Table), o.Chain, o.Spec...)
 		case op.RuleDeleteAt:
-			return ipt.DeleteById(table(o.Table), o.Chain, o.Pos)
+			return ipt.DeleteById(tableName(o.Table), o.Chain, o.Pos)
 		case op.ChainNew:
-			return ipt.NewChain(table(o.Table), o.Chain)
+			return ipt.NewChain(tableName(o.Table), o.Chain)
 		case op.ChainDel:
-			return ipt.DeleteChain(table(o.Table), o.Chain)
+			return ipt.DeleteChain(tableName(o.Table), o.Chain)
 		case op.PolicySet:
-			return ipt.ChangePolicy(table(o.Table), o.Chain, o.Policy)
+			return ipt.ChangePolicy(tableName(o.Table), o.Chain, o.Policy)
 		}
 		return fmt.Errorf("not a rule: %T", o)
 	})
@@ -101,7 +101,7 @@ func (t *iptables) apply(n *node, o op.Op) (op.Result, error) {
 	return op.Result{}, err
 }
 
-func table(name string) string {
+func tableName(name string) string {
 	if name == "" {
 		return "filter"
 	}

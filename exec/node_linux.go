@@ -45,6 +45,8 @@ type node struct {
 	counts kept
 	diag   diag
 
+	restorer restorer
+
 	viewing sync.Mutex
 	view    *view // what its tools see; nil until the first
 
@@ -260,6 +262,7 @@ func (n *node) close() {
 	if n.handle != nil {
 		n.handle.Close()
 	}
+	n.restorer.rest()
 	n.rules.close()
 	n.counts.close()
 	n.diag.close()

@@ -43,12 +43,8 @@ type counts struct{ packets, bytes uint64 }
 func (r *ruleset) read(nsfd int, save func() ([]state.Table, error)) ([]state.Table, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.conn == nil {
-		c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: nsfd})
-		if err != nil {
-			return save()
-		}
-		r.conn = c
+	if r.dial(nsfd) != nil {
+		return save()
 	}
 	gen := r.generation()
 	some, err := r.tables()
@@ -77,6 +73,23 @@ func (r *ruleset) read(nsfd int, save func() ([]state.Table, error)) ([]state.Ta
 	return save()
 }
 
+// now is how many commits there were, 0 where the kernel does not tell.
+func (r *ruleset) now(nsfd int) uint32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dial(nsfd) != nil {
+		return 0
+	}
+	return r.generation()
+}
+
+func (r *ruleset) dial(nsfd int) (err error) {
+	if r.conn == nil {
+		r.conn, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: nsfd})
+	}
+	return err
+}
+
 func (r *ruleset) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +98,6 @@ func (r *ruleset) close() {
 	}
 }
 
-// generation is how many commits there were, 0 where the kernel does not tell.
 func (r *ruleset) generation() (gen uint32) {
 	const none = 0
 	msgs, err := r.conn.Execute(netlink.Message{

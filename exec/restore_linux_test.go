@@ -1,0 +1,103 @@
+package exec
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"vethlab/sim/op"
+	"vethlab/sim/state"
+)
+
+// Rules that are changed one soon after the other are as those that each had an
+// iptables to itself: the same tables, results and words of refusal.
+func TestRestorer(t *testing.T) {
+	words := strings.Fields
+	ops := []op.Op{
+		op.ChainNew{Table: "nat", Chain: "DOCKER"},
+		op.RuleAppend{Table: "nat", Chain: "DOCKER", Spec: words("-p tcp -d 0/0 --dport 8001 -j DNAT --to-destination 172.17.0.2:80")},
+		op.RuleAppend{Chain: "FORWARD", Spec: words("! -i docker0 -o docker0 -p tcp -d 172.17.0.2 --dport 80 -j ACCEPT")},
+		op.RuleInsert{Chain: "FORWARD", Pos: 1, Spec: words("-o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")},
+		op.RuleInsert{Chain: "FORWARD", Pos: 7, Spec: words("-j ACCEPT")}, // too far
+		op.ChainNew{Table: "nat", Chain: "DOCKER"},                        // there already
+		op.RuleAppend{Chain: "INPUT", Spec: []string{"-m", "comment", "--comment", "of several words", "-j", "ACCEPT"}},
+		op.RuleAppend{Chain: "INPUT", Spec: words("-p icmp -j DROP")},
+		op.RuleDelete{Chain: "INPUT", Spec: words("-p udp -j DROP")}, // no such rule
+		op.RuleDelete{Chain: "INPUT", Spec: words("-p icmp -j DROP")},
+		op.RuleDeleteAt{Chain: "FORWARD", Pos: 1},
+		op.RuleAppend{Chain: "OUTPUT", Spec: words("-j NOWHERE")},
+		op.RuleAppend{Chain: "NOWHERE", Spec: words("-j ACCEPT")},
+		op.PolicySet{Chain: "FORWARD", Policy: "DROP"},
+		op.PolicySet{Chain: "FORWARD", Policy: "DROP"},
+		op.PolicySet{Chain: "FORWARD", Policy: "PERHAPS"},
+		op.ChainDel{Table: "nat", Chain: "DOCKER"}, // it has a rule
+		op.RuleAppend{Table: "mangle", Chain: "PREROUTING", Spec: words("-s 10.0.0.0/8 -j MARK --set-mark 1")},
+		op.ChainNew{Chain: "last"},
+		op.ChainDel{Chain: "last"},
+		op.RuleAppend{Chain: "OUTPUT", Spec: words("-p tcp --dport 80x -j ACCEPT")},
+	}
+	quick, slow := open(t), open(t)
+	var wants []op.Result
+	for _, o := range ops {
+		wants = append(wants, slow.try("a", o))
+		time.Sleep(soon + 10*time.Millisecond)
+	}
+	for i, o := range ops {
+		want := wants[i]
+		if got := quick.try("a", o); got.Status != want.Status || got.Stderr != want.Stderr || got.Output != want.Output {
+			t.Errorf("%s: status %d, %q; by iptables %d, %q", o, got.Status, got.Stderr, want.Status, want.Stderr)
+		}
+	}
+	tables := func(b bench) []state.Table {
+		s, err := b.Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Node("a").Tables
+	}
+	if got, want := full(tables(quick)), full(tables(slow)); got != want {
+		t.Errorf("the rules are\n%s\nby iptables\n%s", got, want)
+	}
+}
+
+// full renders tables with what iptables-save does not tell.
+func full(ts []state.Table) string {
+	text := render(ts)
+	for _, tab := range ts {
+		for _, c := range tab.Chains {
+			text += fmt.Sprintln(tab.Name, c.Name, c.Absent, c.Counts)
+		}
+	}
+	return text
+}
+
+// BenchmarkRules compares a dozen changes of rules, as a docker network create
+// has them, with a shell script of iptables.
+func BenchmarkRules(b *testing.B) {
+	l, err := Open(b.Context(), op.World{Name: "a", Nodes: []op.NodeSpec{{Name: "a", Kind: state.Machine}}})
+	if err != nil {
+		b.Skipf("no lab can be made here: %v", err)
+	}
+	defer l.Close()
+	const times = 6
+	spec := strings.Fields("-i br0 ! -o br0 -j ACCEPT")
+	script := op.Tool{Argv: []string{"sh", "-c", "for i in 1 2 3 4 5 6; do iptables -I FORWARD 1 -i br0 ! -o br0 -j ACCEPT; iptables -D FORWARD -i br0 ! -o br0 -j ACCEPT; done"}}
+	for b.Loop() {
+		theirs := spent(func() error { _, err := l.Apply(b.Context(), "a", script); return err }, b)
+		ours := spent(func() error {
+			for range times {
+				for _, o := range []op.Op{op.RuleInsert{Chain: "FORWARD", Pos: 1, Spec: spec}, op.RuleDelete{Chain: "FORWARD", Spec: spec}} {
+					if r, err := l.Apply(b.Context(), "a", o); err != nil || r.Status != 0 {
+						return fmt.Errorf("%+v, %v", r, err)
+					}
+				}
+			}
+			return nil
+		}, b)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(ours/times/2, "ms/change")
+		b.ReportMetric(theirs/times/2, "ms/script's")
+		b.ReportMetric(theirs/ours, "script/lab")
+	}
+}
