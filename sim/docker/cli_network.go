@@ -292,6 +292,9 @@ func (c *call) connectTo(network, container, ip string, aliases, links []string)
 	if unknown != nil {
 		return unknown
 	}
+	if err := plain(aliases...); err != nil {
+		return err
+	}
 	ep := &Endpoint{Network: n.ID, Aliases: aliases}
 	for _, l := range links {
 		name, alias, ok := strings.Cut(l, ":")

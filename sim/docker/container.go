@@ -64,9 +64,24 @@ func userDefined(mode string) bool {
 
 func (n *Network) userDefined() bool { return userDefined(n.Name) }
 
+// plain refuses names that no name server could answer for, and that a line of a
+// transcript could not hold: with a newline in it, or what a shell takes for more
+// than a letter.
+func plain(names ...string) error {
+	for _, name := range names {
+		if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(";|<>$`", r) }) {
+			return refuse(Invalid, "not simulated: the name %q", name)
+		}
+	}
+	return nil
+}
+
 // create makes a container that does not run yet (daemon/create.go).
 func (c *call) create(s *spec) (*Container, error) {
 	ct := &s.Container
+	if err := plain(append([]string{ct.Hostname, ct.Domainname}, s.aliases...)...); err != nil {
+		return nil, err
+	}
 	mode := ct.NetworkMode
 	isContainer := mode == "container" || strings.HasPrefix(mode, "container:")
 	// verifyContainerSettings, runconfig.validateNetMode

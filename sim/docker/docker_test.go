@@ -63,6 +63,29 @@ func TestEngineBackground(t *testing.T) {
 	}
 }
 
+// A name that a line could not hold is refused, and leaves nothing behind.
+func TestOddNames(t *testing.T) {
+	e, do := newEngine(t)
+	do(false, "dockerd")
+	do(false, "docker network create n")
+	do(false, "docker run -d --name web nginx")
+	for _, argv := range [][]string{
+		{"docker", "run", "-d", "--hostname", "a\nhost# reboot", "nginx"},
+		{"docker", "run", "-d", "--hostname", "$(id)", "nginx"},
+		{"docker", "run", "-d", "--domainname", "`id`", "nginx"},
+		{"docker", "run", "-d", "--network", "n", "--network-alias", "a\x1b[2J", "nginx"},
+		{"docker", "network", "connect", "--alias", "<b>", "n", "web"},
+	} {
+		res, err := e.Apply(context.Background(), "host", op.Tool{Argv: argv})
+		if err != nil || res.Status == 0 || len(res.Deeds) > 0 || !strings.Contains(res.Stderr, "not simulated: the name") {
+			t.Errorf("%q: %v, %+v", argv, err, res)
+		}
+	}
+	if out := do(false, "docker ps -aq").Output; strings.Count(out, "\n") != 1 {
+		t.Errorf("containers: %q", out)
+	}
+}
+
 // What a command tells of its deeds is bounded.
 func TestDeedsBounded(t *testing.T) {
 	_, do := newEngine(t)
