@@ -669,7 +669,8 @@ func (b *builder) pass(p *pass) {
 			copies++
 		}
 	}
-	flooded := copies > 1 && copies == len(p.tx)-sent
+	own := up && len(groups) > 0 && groups[len(groups)-1].point == trace.Input // the bridge's last copy is for its node
+	flooded := (copies > 1 || own) && copies == len(p.tx)-sent
 	died := b.died
 	out := ""
 	for i, g := range groups {

@@ -53,7 +53,7 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 		}
 		output = output || k.Point == trace.Output
 	}
-	if s := last.unwrapped(b.view); s != nil {
+	if s := last.unwrapped(b.view); s != nil && !last.wanted(b.view) {
 		b.notWrapped(t, n, s, set)
 		return
 	}

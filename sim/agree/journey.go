@@ -139,25 +139,19 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	if program == "conntrack" { // now by the names of what only names tell apart
 		rec.Stdout = sorted(rec.Stdout, func(l string) string { return leftText.ReplaceAllString(l, "") })
 	}
-	began := map[string]bool{}
 	opens := map[string]int64{} // when a SYN went that way first
 	traces := slices.Clone(o.Traces)
 	slices.SortStableFunc(traces, func(a, b trace.Trace) int { return cmp.Compare(a.Start, b.Start) })
-	over := repeated(traces)
+	over, late := repeated(traces), r.latecomers(traces)
 	for i := range traces {
 		t := &traces[i]
 		h, ok := first(t)
-		if !ok {
+		switch {
+		case !ok:
 			continue
-		}
-		if h.Proto == "tcp" && t.Flow != "" {
-			if h.TCPFlags == "SYN" && !r.began[t.Flow] {
-				began[t.Flow] = true
-			}
-			if !began[t.Flow] {
-				r.count(t) // a latecomer of a conversation that is over
-				continue
-			}
+		case late[i]:
+			r.count(t)
+			continue
 		}
 		text := r.journey(t)
 		if text == "" {
@@ -177,8 +171,36 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 		}
 		rec.Journeys = append(rec.Journeys, text)
 	}
-	maps.Copy(r.began, began)
 	return rec
+}
+
+// latecomers finds the packets of TCP conversations of earlier commands, and the
+// errors that they are rejected with.
+func (r *Renderer) latecomers(traces []trace.Trace) map[int]bool {
+	const soon = int64(20 * time.Millisecond)
+	began, late := map[string]bool{}, map[int]bool{}
+	for i := range traces {
+		t := &traces[i]
+		if h, ok := first(t); ok && h.Proto == "tcp" && t.Flow != "" {
+			if h.TCPFlags == "SYN" && !r.began[t.Flow] {
+				began[t.Flow] = true
+			}
+			late[i] = !began[t.Flow]
+		}
+	}
+	maps.Copy(r.began, began)
+	for i := range traces {
+		if !late[i] || traces[i].Disposition != trace.Rejected {
+			continue
+		}
+		for k := range traces {
+			t := &traces[k]
+			if h, ok := first(t); ok && h.Proto == "icmp" && h.ICMPType == 3 && t.Hops[0].Node == traces[i].Node && max(t.Start-traces[i].Start, traces[i].Start-t.Start) < soon {
+				late[k] = true
+			}
+		}
+	}
+	return late
 }
 
 // sorted puts the lines of a text into the order of their keys.

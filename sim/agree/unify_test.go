@@ -80,6 +80,20 @@ func TestRepetition(t *testing.T) {
 	}
 }
 
+// What TCP still says of an earlier command's connection is not compared, nor how
+// it is rejected.
+func TestLatecomers(t *testing.T) {
+	packet := func(start int64, h trace.Header, end trace.Disposition) trace.Trace {
+		return trace.Trace{Flow: h.Proto, Start: start, Disposition: end, Node: "a", Hops: []trace.Hop{{Node: "a", Steps: []trace.Step{{Before: h, After: h}}}}}
+	}
+	tcp, refused := trace.Header{Proto: "tcp", TCPFlags: "SYN,ACK"}, trace.Header{Proto: "icmp", ICMPType: 3, ICMPCode: 3}
+	late := NewRenderer().latecomers([]trace.Trace{packet(1e9, tcp, trace.Rejected), packet(1e9-1e6, refused, trace.Delivered),
+		packet(2e9, refused, trace.Delivered), packet(1e9, trace.Header{Proto: "icmp", ICMPType: 8}, trace.Delivered)})
+	if !late[0] || !late[1] || late[2] || late[3] {
+		t.Errorf("late: %v", late)
+	}
+}
+
 // conntrack's connections have no order, wherever it is run.
 func TestProgramOf(t *testing.T) {
 	for text, want := range map[string]string{"conntrack -L": "conntrack", "ip netns exec c1 conntrack -L": "conntrack",

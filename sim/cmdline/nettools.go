@@ -30,12 +30,11 @@ func parseRoute(_ *Command, args []string) (op.Op, error) {
 	if len(args) < 2 {
 		return nil, nil
 	}
-	verb, args := args[0], args[1:]
-	if verb != "add" && verb != "del" {
-		return nil, nil
+	if args[0] != "del" {
+		return nil, nil // add puts a route beside one that is there, as no operation does (rtentry_to_fib_config, net/ipv4/fib_frontend.c)
 	}
 	var r op.Route
-	w := list{args: args}
+	w := list{args: args[1:]}
 	target, _ := w.next()
 	switch target {
 	case "default":
@@ -86,10 +85,7 @@ func parseRoute(_ *Command, args []string) (op.Op, error) {
 	if w.bad {
 		return nil, nil
 	}
-	if verb == "del" {
-		return op.RouteDel{Route: r}, nil
-	}
-	return op.RouteAdd{Route: r}, nil
+	return op.RouteDel{Route: r}, nil
 }
 
 func maskBits(s string) (int, bool) {
@@ -108,16 +104,9 @@ func maskBits(s string) (int, bool) {
 
 // routeFailure: the ioctl's errno alone, and exit status 7 (E_SOCK, lib/inet_sr.c).
 func (c Command) routeFailure(f *op.Failure) (string, int) {
-	call := "SIOCADDRT: "
-	if _, del := c.Op.(op.RouteDel); del {
-		call = "SIOCDELRT: "
-	}
 	errno := f.Errno
-	switch {
-	case f.What == op.NoDevice:
+	if f.What == op.NoDevice {
 		errno = enodev
-	case strings.Contains(f.Message, "invalid gateway"):
-		errno = 101 // ENETUNREACH, which rtnetlink explains with that sentence
 	}
-	return call + strerror(errno), 7
+	return "SIOCDELRT: " + strerror(errno), 7
 }
