@@ -119,6 +119,8 @@ func (w *fileWriter) Close() error {
 	return w.strand.writing
 }
 
+var errNotWritten = errors.New("not written")
+
 // finish takes what was written to the node.
 func (w *fileWriter) finish(ctx context.Context, stderr io.Writer, done func(Executed)) error {
 	data := w.data.String()

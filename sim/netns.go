@@ -49,6 +49,9 @@ type Netns struct {
 // Name returns the node's name.
 func (n *Netns) Name() string { return n.name }
 
+// Now is the time in the world, in nanoseconds since 1970.
+func (n *Netns) Now() int64 { return n.w.now }
+
 // addNode makes a namespace as the kernel does: with a loopback device that is
 // down (copy_net_ns, net/core/net_namespace.c).
 func (w *World) addNode(name string, kind state.Kind, machine string) *Netns {
