@@ -11,6 +11,10 @@ func (w *World) ipLocalOut(n *Netns, p *packet) {
 		p.writable().id = n.nextID()
 	}
 	w.noteRoute(p, p.route.local)
+	if p.hash == 0 { // nft's trace asks for it at the first hook: whatever NAT does, it stays
+		hash, l4 := p.flowHash()
+		p.hash, p.weakHash = hash, !l4
+	}
 	dst, dev := p.dst, p.route.dev
 	p, ok := w.hookDefrag(hookOutput, p, nil)
 	if !ok || !w.hook(hookOutput, p, nil, dev) {

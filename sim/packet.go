@@ -144,7 +144,8 @@ type packet struct {
 	ct              *conn // its connection's entry; nil before conntrack has looked, and when untracked
 	ctInfo          ctInfo
 	untracked       bool
-	hash            uint32 // skb->hash, where it is of ports or a socket's; 0: not asked for yet
+	hash            uint32 // skb->hash; 0: not asked for yet
+	weakHash        bool   // it is of addresses alone (not skb->l4_hash)
 	tracing         bool   // a TRACE rule or nft's nftrace was met
 	sock            *socket
 

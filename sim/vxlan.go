@@ -178,7 +178,7 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	if p.hash = hash; !l4 {
 		p.hash, _ = o.flowHash()
 	}
-	o.hash = p.hash
+	p.weakHash, o.hash = false, p.hash
 	o.vni = v.vni
 	o.flow, o.reply = p.flow, p.reply
 	o.ns = n
@@ -245,7 +245,7 @@ func flowPort(hash uint32) uint16 {
 func (p *packet) flowHash() (hash uint32, l4 bool) {
 	switch {
 	case p.hash != 0:
-		return p.hash, true
+		return p.hash, !p.weakHash
 	case p.isARP():
 		return 1, false
 	}
