@@ -1,6 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { gone, layout, reversed } from '../js/model/scene.js';
+import { backstage, gone, layout, reversed } from '../js/model/scene.js';
 import { overlap } from '../js/model/travel.js';
 import { snapshots } from './fixtures.js';
 
@@ -100,6 +100,33 @@ test('many containers each get a place of their own', () => {
   const s = layout(snapshot, sizes[0]);
   const cards = s.rooms.filter((r) => r.side === 'left');
   for (const [i, a] of cards.entries()) for (const b of cards.slice(i + 1)) assert.equal(overlap(a, b), 0, `${a.key} lies on ${b.key}`);
+});
+
+test('two machines and an overlay network: each container beside its machine, what balances services not on the stage', () => {
+  const veth = (name, peerNode, peerName) => link(name, { up: true, carrier: true, peerNode, peerName, mac: '' });
+  const on = (machine, tail) => [
+    node(`ingress_sbox${tail}`, { machine, links: [veth('eth0', `1-in${tail}`, 'veth0'), veth('eth1', machine, 'vetha')] }),
+    node(`1-in${tail}`, { machine, links: [link('br0', { type: 'bridge' }), link('vxlan0', { type: 'vxlan' }), veth('veth0', `ingress_sbox${tail}`, 'eth0')] }),
+    node(`lb_ov${tail}`, { machine, links: [veth('eth0', `1-ov${tail}`, 'veth0')] }),
+    node(`1-ov${tail}`, { machine, links: [link('br0', { type: 'bridge' }), link('vxlan0', { type: 'vxlan' }), veth('veth0', `lb_ov${tail}`, 'eth0'), veth('veth1', `web${tail}`, 'eth0')] }),
+    node(`web${tail}`, { machine, mounted: false, keeper: 7, links: [{ ...veth('eth0', `1-ov${tail}`, 'veth1'), addrs: [{ prefix: '10.5.0.2/24' }] }, { ...veth('eth1', machine, 'vethb'), addrs: [{ prefix: '172.18.0.3/16' }] }] }),
+  ];
+  const host = (name, tail) => node(name, { kind: 'machine', links: [link('eth0', { type: 'macvlan' }), link('docker_gwbridge', { type: 'bridge', up: true }),
+    { ...veth('vetha', `ingress_sbox${tail}`, 'eth1'), master: 'docker_gwbridge' }, { ...veth('vethb', `web${tail}`, 'eth1'), master: 'docker_gwbridge' }] });
+  const snapshot = { version: 1, nodes: [host('host1', ''), host('host2', "'"), ...on('host1', ''), ...on('host2', "'")] };
+  assert.deepEqual([...backstage(snapshot)].sort(), ['1-in', "1-in'", 'ingress_sbox', "ingress_sbox'", 'lb_ov', "lb_ov'"]);
+  const s = layout(snapshot, { w: 1480, h: 712 });
+  const side = Object.fromEntries(s.rooms.map((r) => [r.key, r.side]));
+  assert.deepEqual(side, { host1: 'main', '1-ov': 'left', web: 'left', host2: 'right', "1-ov'": 'right', "web'": 'right' });
+  const cards = s.rooms.filter((r) => r.side !== 'main');
+  for (const [i, a] of cards.entries()) for (const b of cards.slice(i + 1)) assert.equal(overlap(a, b), 0, `${a.key} lies on ${b.key}`);
+  for (const p of s.ports) {
+    const r = cards.find((c) => c.key === p.node);
+    assert.ok(!r || (p.y > r.y && p.y < r.y + r.h), `${p.node} ${p.dev} is beside its card`);
+  }
+  assert.ok(s.cables.every((c) => c.state !== 'loose'), 'no end hangs in the air');
+  const small = layout(snapshot, { w: 720, h: 360 }).rooms;
+  assert.equal(small.length, 6, 'where there is little room they stand elsewhere, and are there');
 });
 
 test('what left is known by its key', () => {

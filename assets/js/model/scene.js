@@ -61,7 +61,8 @@ function cardLines(n) {
   for (const l of links) {
     for (const p of bare(l)) lines.push({ t: 'address', text: trim(p), dev: l.name });
   }
-  const sockets = [...new Set((n.listeners ?? []).map((s) => `${s.proto}/${s.port}`))];
+  // 127.0.0.11 is Docker's name server, in every container of a network that somebody made
+  const sockets = [...new Set((n.listeners ?? []).filter((s) => s.addr !== '127.0.0.11').map((s) => `${s.proto}/${s.port}`))];
   if (sockets.length) lines.push({ t: 'listen', text: sockets.slice(0, 3).join(', ') + (sockets.length > 3 ? ' …' : '') });
   const def = (n.routes ?? []).find((r) => r.table === 254 && r.dst === '0.0.0.0/0');
   if (def && n.kind === 'container') lines.push({ t: 'default', text: def.via || def.dev || '' });
@@ -70,8 +71,32 @@ function cardLines(n) {
   return lines.slice(0, 4);
 }
 
-/** @param {CardLine[]} lines */
-const cardHeight = (lines) => Math.max(58, 40 + lines.length * 18);
+/**
+ * Room for the lines, and for the ends at the card's edge.
+ * @param {CardLine[]} lines
+ * @param {Node} n
+ */
+function cardHeight(lines, n) {
+  const ends = (n.links ?? []).filter((l) => l.type !== 'loopback').length;
+  return Math.max(58, 40 + lines.length * 18, n.kind === 'container' && ends > 2 ? Math.min(112, 26 + ends * 18) : 0);
+}
+
+/**
+ * The namespaces in which a Docker daemon keeps what would balance a swarm's
+ * services, and the network of it that only joins those: nothing of a lab goes
+ * through them, and the stage is left to the others. The tables have them.
+ * @param {Snapshot} s
+ * @returns {Set<string>}
+ */
+export function backstage(s) {
+  const boxes = s.nodes.filter((n) => n.kind === 'container' && n.mounted && /^(lb_|ingress_sbox)/.test(n.name));
+  const names = new Set(boxes.map((n) => n.name));
+  const only = s.nodes.filter((n) => {
+    const ends = (n.links ?? []).filter((l) => l.type === 'veth');
+    return n.kind === 'container' && ends.length && ends.every((l) => names.has(l.peerNode ?? ''));
+  });
+  return new Set([...boxes, ...only].map(nodeKey));
+}
 
 /**
  * @param {Snapshot | null} snapshot
@@ -119,7 +144,21 @@ export function layout(snapshot, size, held = new Map()) {
   // Containers: slots at the left, from beside the bridge downwards, then above.
   const c0 = barT + Math.min(34, (barB - barT) / 2);
   const slotY = slotPositions(c0, h);
-  const guests = snapshot.nodes.filter((n) => n !== main && n.kind === 'container');
+  const away = backstage(snapshot);
+  const guests = snapshot.nodes.filter((n) => n !== main && n.kind === 'container' && !away.has(nodeKey(n)));
+  // Those of another machine stand below it, while there is room.
+  const machines = snapshot.nodes.filter((n) => n !== main && n.kind === 'machine');
+  let free = h - 24 - machines.reduce((sum, n) => sum + cardHeight(cardLines(n), n) + 20, -20);
+  /** @type {Map<string, Node[]>} */
+  const elsewhere = new Map();
+  for (const n of [...guests]) {
+    const its = machines.find((m) => m.name === n.machine);
+    const need = cardHeight(cardLines(n), n) + 20;
+    if (!its || need > free) continue;
+    free -= need;
+    elsewhere.set(its.name, [...(elsewhere.get(its.name) ?? []), n]);
+    guests.splice(guests.indexOf(n), 1);
+  }
   for (const n of guests) {
     const slot = held.get(nodeKey(n));
     if (slot !== undefined) scene.slots.set(nodeKey(n), slot);
@@ -134,7 +173,7 @@ export function layout(snapshot, size, held = new Map()) {
   for (const n of guests) {
     const slot = /** @type {number} */ (scene.slots.get(nodeKey(n)));
     const lines = cardLines(n);
-    const ch = cardHeight(lines);
+    const ch = cardHeight(lines, n);
     scene.rooms.push({
       key: nodeKey(n), name: n.name, kind: n.kind, side: 'left', unnamed: !n.name || !n.mounted, keeper: n.mounted ? 0 : n.keeper ?? 0, netns: n.netns,
       x: left, y: slotY[slot % slotY.length] - 46, w: cardW, h: ch, lines, sysctls: [],
@@ -146,21 +185,22 @@ export function layout(snapshot, size, held = new Map()) {
   const gateway = (main.routes ?? []).find((r) => r.dst === '0.0.0.0/0')?.via;
   /** @param {Node} n */
   const owns = (n) => Boolean(gateway && (n.links ?? []).some((l) => (l.addrs ?? []).some((a) => a.prefix.split('/')[0] === gateway)));
-  const others = snapshot.nodes.filter((n) => n !== main && n.kind === 'machine').sort((a, b) => Number(owns(b)) - Number(owns(a)));
+  const others = machines.sort((a, b) => Number(owns(b)) - Number(owns(a))).flatMap((m) => [m, ...(elsewhere.get(m.name) ?? [])]);
   let y = doorY - 46;
-  const total = others.reduce((sum, n) => sum + cardHeight(cardLines(n)) + 20, -20);
+  const total = others.reduce((sum, n) => sum + cardHeight(cardLines(n), n) + 20, -20);
   if (y + total > h - 12) y = Math.max(12, h - 12 - total);
   for (const n of others) {
     const lines = cardLines(n);
-    const ch = cardHeight(lines);
+    const ch = cardHeight(lines, n);
     scene.rooms.push({
-      key: nodeKey(n), name: n.name, kind: n.kind, side: 'right', unnamed: !n.name, netns: n.netns,
+      key: nodeKey(n), name: n.name, kind: n.kind, side: 'right', unnamed: !n.name || (n.kind === 'container' && !n.mounted),
+      keeper: n.kind === 'container' && !n.mounted ? n.keeper ?? 0 : 0, netns: n.netns,
       x: rightX, y, w: sideW, h: ch, lines, sysctls: [],
     });
     y += ch + 20;
   }
 
-  placeLinks(snapshot, scene, { doorY, junctionX: hostR + (rightX - hostR) * 0.36, barB });
+  placeLinks(snapshot, scene, away, { doorY, junctionX: hostR + (rightX - hostR) * 0.36, barB });
   return scene;
 }
 
@@ -224,9 +264,10 @@ function makeLane(x, y, w) {
  * Ports and cables.
  * @param {Snapshot} snapshot
  * @param {Scene} scene
+ * @param {Set<string>} away  nodes that are not on the stage
  * @param {{ doorY: number, junctionX: number, barB: number }} at
  */
-function placeLinks(snapshot, scene, at) {
+function placeLinks(snapshot, scene, away, at) {
   const nodes = new Map(snapshot.nodes.map((n) => [nodeKey(n), n]));
   const rooms = new Map(scene.rooms.map((r) => [r.key, r]));
   const main = /** @type {Room} */ (rooms.get(scene.main));
@@ -255,9 +296,10 @@ function placeLinks(snapshot, scene, at) {
   for (const room of scene.rooms) {
     if (room.side === 'main') continue;
     const n = nodes.get(room.key);
-    const ends = (n?.links ?? []).filter((l) => l.type !== 'loopback').sort((a, b) => a.index - b.index);
+    const ends = (n?.links ?? []).filter((l) => l.type !== 'loopback' && !away.has(l.peerNode ?? '')).sort((a, b) => a.index - b.index);
+    const apart = ends.length > 2 ? Math.min(30, (room.h - 26) / (ends.length - 1)) : 30;
     for (const [i, l] of ends.entries()) {
-      const y = room.y + 46 + (i - (ends.length > 1 ? 0.5 : 0)) * 30;
+      const y = room.y + (ends.length > 2 ? 14 + i * apart : 46 + (i - (ends.length > 1 ? 0.5 : 0)) * 30);
       const x = room.side === 'left' ? room.x + room.w : room.x;
       const toRight = room.side === 'left';
       put(room.key, l, { x, y, side: room.side, lx: toRight ? x + 9 : x - 9, ly: y - 9, anchor: toRight ? 'start' : 'end' });
@@ -285,7 +327,8 @@ function placeLinks(snapshot, scene, at) {
     const peerRoom = rooms.get(l.peerNode ?? '');
     const peerPort = byName.get(`${l.peerNode}|${l.peerName}`);
     if (bar) {
-      const py = peerPort && peerRoom?.side === 'left' ? peerPort.y : bar.y + 24 + loose++ * 26;
+      const hidden = away.has(l.peerNode ?? '');
+      const py = peerPort && peerRoom?.side === 'left' ? peerPort.y : hidden ? bar.y + bar.h - 24 : bar.y + 24 + loose++ * 26;
       const y = Math.max(bar.y + 14, Math.min(bar.y + bar.h - 14, py));
       put(scene.main, l, { x: bar.x, y, side: 'left', lx: bar.x - 8, ly: y + 17, anchor: 'end' });
     } else if (peerRoom?.side === 'left' && peerPort) {
@@ -315,6 +358,7 @@ function placeLinks(snapshot, scene, at) {
       const a = byName.get(`${nodeKey(n)}|${l.name}`);
       if (!a) continue;
       const b = byName.get(`${l.peerNode}|${l.peerName}`);
+      if (!b && away.has(l.peerNode ?? '')) continue;
       const key = [a.key, b?.key ?? 'loose'].sort().join(' ');
       if (drawn.has(key)) continue;
       drawn.add(key);
@@ -349,6 +393,10 @@ function cablePath(from, to) {
     const side = Math.sign(p.x - j.x);
     const d = `M${r(j.x)} ${r(j.y)}L${r(j.x)} ${r(p.y - down * 14)}C${r(j.x)} ${r(p.y - down * 6)} ${r(j.x + side * 6)} ${r(p.y)} ${r(j.x + side * 14)} ${r(p.y)}L${r(p.x)} ${r(p.y)}`;
     return from.shape === 'none' ? d : reversed(d);
+  }
+  if (from.node !== to.node && from.side === to.side && Math.abs(a.x - b.x) < 1) { // from card to card, beside both
+    const x = a.x + (from.side === 'left' ? 34 : -34);
+    return `M${r(a.x)} ${r(a.y)}C${r(x)} ${r(a.y)} ${r(x)} ${r(b.y)} ${r(b.x)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`;
   }
   const k = Math.min(60, Math.abs(b.x - a.x) / 2);
   return `M${r(a.x)} ${r(a.y)}C${r(a.x + k)} ${r(a.y)} ${r(b.x - k)} ${r(b.y)} ${r(b.x)} ${r(b.y)}L${r(b.x)} ${r(b.y)}`;
