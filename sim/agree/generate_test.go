@@ -134,7 +134,7 @@ var unredirected = []string{"sysctl -qw net.ipv4.conf.all.send_redirects=0", "sy
 
 // unlimited lets a node tell of every error: when the next may be told depends on
 // the moment, and what was told before is in no snapshot (icmpv4_xrlim_allow).
-const unlimited = "sysctl -qw net.ipv4.icmp_ratelimit=0"
+const unlimited = "sysctl -qw net.ipv4.icmp_ratemask=0"
 
 // container makes a node of a machine's, by its command.
 func (g *gen) container(machine *gnode, name string) *gnode {
