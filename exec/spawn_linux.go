@@ -242,7 +242,7 @@ func (in *inside) awaitKilled(argv []string) {
 		if p != nil {
 			select {
 			case <-p.done:
-			case <-time.After(300 * time.Millisecond):
+			case <-time.After(time.Second): // it may not heed it; a busy machine is slow
 			}
 		}
 	}
