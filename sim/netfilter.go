@@ -332,6 +332,7 @@ func (w *World) reroute(v *visitor, p *packet) bool {
 	if errno == 0 {
 		return true
 	}
+	w.unrouted = errno
 	w.passed(v, p)
 	s := w.note(p, atRoute, dev)
 	s.verdict = trace.NoRoute

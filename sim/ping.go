@@ -408,11 +408,11 @@ func (g *Pinger) readErrors() {
 		if !e.Local && e.Dst != g.o.Dst { // somebody translated the request, and not its error
 			continue
 		}
+		if e.Local && g.o.Quiet {
+			continue
+		}
 		g.errors++
 		if e.Local {
-			if g.o.Quiet {
-				continue
-			}
 			if e.Errno == emsgsize {
 				fmt.Fprintf(&g.Err, "ping: local error: message too long, mtu=%d\n", e.Info)
 			} else {

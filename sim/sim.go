@@ -52,12 +52,15 @@ type World struct {
 	byName map[string]*Netns
 
 	engine
-	rec    recorder
-	drops  int // frames that a driver dropped and told its sender of (NET_XMIT_DROP)
-	random *rand.Rand
-	links  int    // of all nodes
-	inode  uint64 // of the namespace made last
-	pid    int    // of the process started last
+	rec   recorder
+	drops int // frames that a driver dropped and told its sender of (NET_XMIT_DROP)
+	// unrouted says why the last packet had no way that netfilter gave another
+	// destination (NF_DROP_ERR).
+	unrouted int
+	random   *rand.Rand
+	links    int    // of all nodes
+	inode    uint64 // of the namespace made last
+	pid      int    // of the process started last
 
 	lastEchoID uint16 // the identifier that a ping was given last; 0 before the first
 

@@ -297,7 +297,7 @@ func newFlow(proto uint8, src, dst IP, sport, dport uint16) *flow {
 
 // send hands a packet of the socket's to IP and says what became of it before
 // it left the namespace: EPERM when a rule of OUTPUT or POSTROUTING dropped it
-// (nf_hook_slow, net/netfilter/core.c).
+// (nf_hook_slow, net/netfilter/core.c), or why there is no way to where one sent it.
 func (w *World) send(s *Socket, n *Netns, p *packet, r route) int {
 	p.ns, p.sock, p.route, p.routed = n, s, r, true
 	if s != nil && s.remote != 0 && s.proto != protoICMP { // of ICMP's sockets none was seen to have one
@@ -308,6 +308,7 @@ func (w *World) send(s *Socket, n *Netns, p *packet, r route) int {
 		p.hash = s.hash
 	}
 	j, b, drops := p.journey, p.branch, w.drops
+	w.unrouted = 0
 	w.ipLocalOut(n, p)
 	if w.drops > drops && s != nil && s.RecvErr {
 		return enobufs // net_xmit_errno
@@ -316,6 +317,8 @@ func (w *World) send(s *Socket, n *Netns, p *packet, r route) int {
 	case e.ns != n || len(j.branches) != 1:
 	case e.disposition == trace.Dropped || e.disposition == trace.Rejected:
 		return eperm
+	case e.disposition == trace.Martian || e.disposition == trace.NoRouteTo:
+		return w.unrouted
 	}
 	return 0
 }

@@ -283,8 +283,9 @@ func (b *builder) endPiece(t *trace.Trace, last *pass, n *state.Node, h trace.He
 	return true
 }
 
-// lastSiblings is of how many packets a Siblings remembers the first piece.
-const lastSiblings = 32
+// lastSiblings is of how many packets a Siblings remembers the first piece: that
+// of one that goes in circles comes by many times before the others.
+const lastSiblings = 128
 
 // Siblings mends the headers of later fragments. A router that puts a packet
 // together and splits it again writes the new headers over the old pieces
@@ -300,20 +301,29 @@ type sibling struct {
 	ifindex int
 	out     bool
 	header  trace.Header
+	mended  []int // the places of the others that went with it
 }
 
 // Mend takes in a fragment that was seen at an interface.
 func (s *Siblings) Mend(ifindex int, out bool, h *trace.Header) {
 	if h.FragOffset == 0 {
-		s.firsts[s.next] = sibling{ifindex, out, *h}
+		s.firsts[s.next] = sibling{ifindex: ifindex, out: out, header: *h}
 		s.next = (s.next + 1) % lastSiblings
 		return
 	}
+	var with *sibling // the oldest that none of this place went with, or the latest
 	for i := range lastSiblings {
-		f := &s.firsts[(s.next-1-i+lastSiblings)%lastSiblings]
-		if f.ifindex == ifindex && f.out == out && f.header.ID == h.ID && f.header.Proto == h.Proto {
-			h.SrcMAC, h.DstMAC, h.Src, h.Dst, h.TTL = f.header.SrcMAC, f.header.DstMAC, f.header.Src, f.header.Dst, f.header.TTL
-			return
+		f := &s.firsts[(s.next+i)%lastSiblings]
+		if f.ifindex != ifindex || f.out != out || f.header.ID != h.ID || f.header.Proto != h.Proto {
+			continue
 		}
+		with = f
+		if !slices.Contains(f.mended, h.FragOffset) {
+			break
+		}
+	}
+	if with != nil {
+		with.mended = append(with.mended, h.FragOffset)
+		h.SrcMAC, h.DstMAC, h.Src, h.Dst, h.TTL = with.header.SrcMAC, with.header.DstMAC, with.header.Src, with.header.Dst, with.header.TTL
 	}
 }
