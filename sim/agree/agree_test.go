@@ -202,7 +202,15 @@ func (s *sweep) one(ctx context.Context, seed uint64) {
 		}
 		alike := slices.ContainsFunc(before, func(r *agree.Run) bool { return len(agree.CompareRecords(r, kernel)) == 0 })
 		before = append(before, kernel)
+		once := ds
 		if ds = fresh(found); len(ds) == 0 {
+			if len(once) > 0 {
+				var text []string
+				for _, d := range once {
+					text = append(text, d.String())
+				}
+				s.t.Logf("seed %d: once only:\n%s", seed, strings.Join(text, "\n"))
+			}
 			s.agrees(seed, found, len(before) > 1)
 			return
 		}
