@@ -215,7 +215,9 @@ func (g *gen) spec(n *gnode, table, chain string) string {
 func (g *gen) match(n *gnode, table, chain, proto string, add func(string, ...any), not func() string) {
 	in := chain == "PREROUTING" || chain == "INPUT" || chain == "FORWARD"
 	k := g.n(20)
-	if g.uncounted && (k == 8 || k == 11) {
+	// How many packets TCP makes of its data and acknowledgements depends on the
+	// moment; nat sees only the first of a connection.
+	if (k == 8 || k == 11) && (g.uncounted || table != "nat" && proto != "icmp" && proto != "udp") {
 		k = 0
 	}
 	switch k {
