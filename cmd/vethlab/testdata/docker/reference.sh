@@ -148,6 +148,7 @@ look() {
 		$enter ip neigh show nud permanent | tell "$1:neigh"
 		;;
 	esac
+	[[ -e /run/nodes/$1 ]] || return # a container's settings are the machine's first namespace's
 	$enter bash -c 'cd /proc/sys/net && grep . /proc/sys/net/{ipv4/ip_forward,ipv4/conf/*/route_localnet,bridge/bridge-nf-call-iptables} 2>/dev/null' | tell "$1:sysctls"
 }
 
@@ -231,7 +232,7 @@ settle() {
 		;;
 	esac
 	for ((i = 0; i < 60 && same < 3; i++)); do
-		sleep 0.35
+		sleep 0.3
 		now=$(
 			for file in /run/nodes/host?; do nsenter --net="$file" ip -o link; done
 			for file in "$dir"/own/host?/exec/netns/1-*; do nsenter --net="$file" ip neigh show nud permanent; done 2>/dev/null
