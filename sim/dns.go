@@ -109,8 +109,14 @@ func (d *dnsServer) reply(q []byte, send func([]byte)) {
 		}
 		return
 	}
-	d.ask(slices.Clone(q), d.forward, send)
+	if len(d.proc.socks) < dnsForwards {
+		d.ask(slices.Clone(q), d.forward, send)
+	}
 }
+
+// dnsForwards is how many questions a server has under way with others
+// (dnsmasq --dns-forward-max): one that asks itself would otherwise never end.
+const dnsForwards = 150
 
 // dnsPatience is how long a server may take (libnetwork, extIOTimeout).
 const dnsPatience = 4 * time.Second

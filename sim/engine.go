@@ -85,7 +85,12 @@ func (w *World) netifRx(dev *Link, p *packet) {
 
 // drain receives the waiting frames, and those that come of them.
 func (w *World) drain() {
-	for w.head < len(w.backlog) {
+	for n := 1; w.head < len(w.backlog); n++ {
+		if n%1024 == 0 && w.ctx != nil && w.ctx.Err() != nil { // it may never come to an end
+			clear(w.backlog)
+			w.backlog, w.head = w.backlog[:0], 0
+			return
+		}
 		a := w.backlog[w.head]
 		w.backlog[w.head] = arrival{}
 		if w.head++; w.head == len(w.backlog) {

@@ -157,6 +157,10 @@ func (n *Netns) NetnsLinks() map[string]string {
 	return nil
 }
 
+// proxyFiles is how many sockets a docker-proxy may have (RLIMIT_NOFILE). One that
+// passes things on to itself would otherwise never end.
+const proxyFiles = 1000
+
 // startProxy is docker-proxy: it takes connections in its own namespace, and
 // passes on what they say over connections of its own.
 func (n *Netns) startProxy(argv []string) (*Process, int) {
@@ -190,6 +194,10 @@ func (n *Netns) startProxy(argv []string) (*Process, int) {
 	s.Listen(4096)
 	s.Wake = func() {
 		for c := s.Accept(); c != nil; c = s.Accept() {
+			if len(p.socks) >= proxyFiles {
+				c.Close()
+				continue
+			}
 			out := p.TCP()
 			r := &relay{a: c, b: out}
 			out.Wake, c.Wake = r.pass, r.pass
@@ -262,6 +270,9 @@ func relayUDP(p *Process, s *Socket, to IP, toPort uint16) {
 			who := client{d.Src, d.SrcPort}
 			out := outs[who]
 			if out == nil {
+				if len(p.socks) >= proxyFiles {
+					continue
+				}
 				out = p.UDP()
 				if out.Connect(to, toPort) != 0 {
 					out.Close()
