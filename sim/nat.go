@@ -125,7 +125,24 @@ func natPacket(p *packet, m manip) bool {
 		return false
 	}
 	manipulate(p.writable(), &p.ct.tuples[1-dir], m)
+	p.wrong = p.wrong || p.inner != nil && p.inner.unsummed()
 	return true
+}
+
+// unsummed reports whether a packet's checksum is left to the link, which a
+// virtual one never sums (CHECKSUM_PARTIAL). While that is so, the checksum of a
+// packet around it is not mended right when it is translated
+// (inet_proto_csum_replace4, net/core/utils.c).
+func (p *packet) unsummed() bool {
+	switch {
+	case p.etherType != ethIP:
+		return false
+	case p.inner != nil:
+		return true
+	case p.proto == protoTCP: // but for the reset of a socket that is not there
+		return p.opts == nil || p.opts.stamp != 0 || p.tcpFlags&tcpRST == 0
+	}
+	return p.proto == protoUDP && p.first() && p.flags&ipMF == 0
 }
 
 // manipulate makes one end of a packet what the tuple of the opposite direction

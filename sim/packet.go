@@ -124,6 +124,7 @@ type packet struct {
 	inner   *packet // VXLAN: the frame inside
 	carried *header // its header: what a journey shows of this packet, with its own around it
 	vni     uint32
+	wrong   bool         // its checksum, around a frame, became so when it was translated
 	whole   *wholePacket // of a fragment: what it is a piece of
 	fragMax uint16       // of a packet put together from fragments: the largest of them
 	// mayFragment: its own node splits it in spite of ipDF, should another way out

@@ -273,7 +273,8 @@ func (w *World) vxlanRcv(n *Netns, o *packet) bool {
 		return true
 	}
 	p, v := o.inner, dev.vxlan
-	if p.srcMAC == dev.mac || v.learning && v.snoop(p.srcMAC, o.src) {
+	// lo sums what is inside (its hw_enc_features are none), and the sum outside is looked at then.
+	if o.wrong && o.in == n.lo || p.srcMAC == dev.mac || v.learning && v.snoop(p.srcMAC, o.src) {
 		w.vanish(o)
 		return true
 	}
