@@ -76,6 +76,11 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 		for _, m := range in.all() { // ip netns exec
 			in.touch(m)
 		}
+	case alone(o) && err == nil:
+		n.mu.Lock()
+		n.keys = append(n.keys, o.(op.SysctlSet).Key)
+		n.mu.Unlock()
+		signalTo(in.wake)
 	case !sends && told(o):
 		n.mu.Lock()
 		n.dirty = true // the news may be on its way yet
@@ -110,6 +115,13 @@ func told(o op.Op) bool {
 		return true
 	}
 	return false
+}
+
+// alone reports whether an operation changes one setting and no other: those of
+// the neighbours' tables have no bearing on each other.
+func alone(o op.Op) bool {
+	s, ok := o.(op.SysctlSet)
+	return ok && strings.HasPrefix(s.Key, "net.ipv4.neigh.")
 }
 
 // running reports whether a tool runs in the background.
@@ -570,7 +582,7 @@ func (n *node) route4(r op.Route, del bool, send func(*netlink.Route) error) err
 // sysctlSet writes a kernel setting. Only net.* is the node's own: the others
 // are the machine's, and not writable here anyway.
 func (n *node) sysctlSet(key, value string) error {
-	path := "/proc/sys/" + strings.NewReplacer(".", "/", "/", ".").Replace(key) // eth0/5 is the device eth0.5
+	path := "/proc/sys/" + sysctlFile(key)
 	if strings.Contains(path, "..") || !strings.HasPrefix(path, "/proc/sys/net/") {
 		return &op.Failure{What: op.NoSysctl, Name: key, Errno: int(unix.EACCES)}
 	}

@@ -57,6 +57,7 @@ type node struct {
 	written  map[string]bool // the settings that somebody wrote
 	dirty    bool            // something changed since state was read
 	settings bool            // so did, maybe, settings
+	keys     []string        // these settings changed
 	neighs   bool            // neighbours or forwarding entries changed
 	traffic  bool            // packets came: who listens may have changed
 	conns    []state.Conn

@@ -48,10 +48,10 @@ func (in *inside) snapshot(all bool) *state.Snapshot {
 // something changed.
 func (in *inside) fresh(n *node) *state.Node {
 	n.mu.Lock()
-	dirty, neighs, settings, traffic, last := n.dirty || n.state == nil, n.neighs, n.settings, n.traffic, n.state
-	n.dirty, n.neighs, n.settings, n.traffic = false, false, false, false // a change from here on is a change again
+	dirty, neighs, settings, traffic, last, keys := n.dirty || n.state == nil, n.neighs, n.settings, n.traffic, n.state, n.keys
+	n.dirty, n.neighs, n.settings, n.traffic, n.keys = false, false, false, false, nil // a change from here on is a change again
 	n.mu.Unlock()
-	if !dirty && !neighs && !settings && !traffic {
+	if !dirty && !neighs && !settings && !traffic && len(keys) == 0 {
 		return last
 	}
 	st := &state.Node{}
@@ -70,8 +70,14 @@ func (in *inside) fresh(n *node) *state.Node {
 			st.Sysctls = n.readSysctls(st)
 			return nil
 		})
-	} else {
-		st.Sysctls = last.Sysctls
+	} else if st.Sysctls = last.Sysctls; len(keys) > 0 {
+		st.Sysctls = maps.Clone(last.Sysctls)
+		_ = n.enter(func() error {
+			for _, key := range keys {
+				readSysctl(st.Sysctls, key, sysctlFile(key))
+			}
+			return nil
+		})
 	}
 	if traffic || last == nil {
 		st.Listeners = n.listeners(in.processNames(n))
@@ -331,25 +337,29 @@ func readRoute(r netlink.Route, names map[int]string) state.Route {
 // that the state package names, and those that somebody wrote.
 func (n *node) readSysctls(st *state.Node) map[string]string {
 	m := map[string]string{}
-	read := func(key, path string) {
-		if b, err := os.ReadFile("/proc/sys/" + path); err == nil {
-			m[key] = strings.TrimSpace(string(b))
-		}
-	}
 	for _, key := range state.Sysctls {
-		read(key, strings.ReplaceAll(key, ".", "/"))
+		readSysctl(m, key, strings.ReplaceAll(key, ".", "/"))
 	}
 	for _, l := range st.Links {
 		for _, key := range []string{"forwarding", "rp_filter", "route_localnet", "arp_ignore", "proxy_arp"} {
-			read("net.ipv4.conf."+l.Name+"."+key, "net/ipv4/conf/"+l.Name+"/"+key)
+			readSysctl(m, "net.ipv4.conf."+l.Name+"."+key, "net/ipv4/conf/"+l.Name+"/"+key)
 		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for key := range n.written {
-		read(key, strings.NewReplacer(".", "/", "/", ".").Replace(key))
+		readSysctl(m, key, sysctlFile(key))
 	}
 	return m
+}
+
+// sysctlFile is where a setting is in /proc/sys: eth0/5 is the device eth0.5.
+func sysctlFile(key string) string { return strings.NewReplacer(".", "/", "/", ".").Replace(key) }
+
+func readSysctl(m map[string]string, key, file string) {
+	if b, err := os.ReadFile("/proc/sys/" + file); err == nil {
+		m[key] = strings.TrimSpace(string(b))
+	}
 }
 
 // processNames returns, by inode, the sockets of the node's servers and tools
