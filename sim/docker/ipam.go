@@ -20,6 +20,9 @@ type PoolBase struct {
 var defaultPools = []PoolBase{{"172.17.0.0/16", 16}, {"172.18.0.0/16", 16}, {"172.19.0.0/16", 16},
 	{"172.20.0.0/14", 16}, {"172.24.0.0/14", 16}, {"172.28.0.0/14", 16}, {"192.168.0.0/16", 20}}
 
+// maxPools is how many pools a daemon may choose from.
+const maxPools = 1 << 18
+
 // predefined cuts the bases of pools.
 func predefined(bases []PoolBase) (pools []netip.Prefix, err error) {
 	for _, b := range bases {
@@ -31,8 +34,10 @@ func predefined(bases []PoolBase) (pools []netip.Prefix, err error) {
 		if b.Size <= 0 || b.Size < base.Bits() || b.Size > 32 {
 			return nil, fmt.Errorf("invalid pools size: %d", b.Size)
 		}
-		if bits := b.Size - base.Bits(); bits > 16 || len(pools)+1<<bits > 65536 {
-			return nil, fmt.Errorf("not simulated: more than 65536 pools, with those of %s", base)
+		if bits := b.Size - base.Bits(); bits > 16 {
+			return nil, fmt.Errorf("not simulated: more than 65536 pools of %s", base)
+		} else if len(pools)+1<<bits > maxPools {
+			return nil, fmt.Errorf("not simulated: more than %d pools", maxPools)
 		}
 		for i := range 1 << (b.Size - base.Bits()) {
 			pools = append(pools, netip.PrefixFrom(nth(base, uint32(i)<<(32-b.Size)), b.Size))

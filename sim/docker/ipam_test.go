@@ -2,6 +2,7 @@ package docker
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -51,7 +52,11 @@ func TestPredefined(t *testing.T) {
 			t.Errorf("%v: %d pools", bad, len(pools))
 		}
 	}
-	if pools, err := predefined([]PoolBase{{"10.0.0.0/16", 32}, {"10.1.0.0/16", 16}}); err == nil {
+	many := slices.Repeat([]PoolBase{{"10.0.0.0/16", 32}}, 4)
+	if pools, err := predefined(many); err != nil || len(pools) != maxPools {
+		t.Errorf("%d pools, %v", len(pools), err)
+	}
+	if pools, err := predefined(append(many, PoolBase{"10.1.0.0/16", 16})); err == nil {
 		t.Errorf("%d pools", len(pools))
 	}
 }
