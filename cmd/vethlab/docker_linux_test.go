@@ -128,6 +128,7 @@ func TestDocker(t *testing.T) {
 					return
 				}
 				if got != want && s.world == "two-hosts" { // on a busy machine what one daemon tells the other may come after the look
+					t.Logf("once more, as this differs from what was recorded:\n%s", lineDiff(want, got))
 					got = render(s.lines, ref.play(t, worlds[s.world], s.lines))
 				}
 				if got != want {
