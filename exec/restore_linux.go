@@ -37,6 +37,7 @@ type restorer struct {
 	last   time.Time // when a rule was changed last
 	proc   *process
 	stdin  *os.File
+	took   bool // it took something away
 	cannot bool // the kernel does not tell when it is done
 }
 
@@ -113,6 +114,7 @@ func (in *inside) change(n *node, o op.Op) bool {
 		switch {
 		case waits && n.rules.now(int(n.ns.Fd())) != gen:
 			r.last = time.Now()
+			r.took = r.took || strings.HasPrefix(line, "-D") || strings.HasPrefix(line, "-X")
 			time.AfterFunc(idle, func() {
 				r.mu.Lock()
 				defer r.mu.Unlock()
@@ -177,7 +179,7 @@ func (r *restorer) start(in *inside, n *node) error {
 func (r *restorer) stop() {
 	if r.proc != nil {
 		r.stdin.Close()
-		r.proc, r.stdin = nil, nil
+		r.proc, r.stdin, r.took = nil, nil, false
 	}
 }
 
@@ -186,4 +188,17 @@ func (r *restorer) rest() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stop()
+}
+
+// settle ends it, and waits until it has ended, if it took something away: only
+// then is what that was done with, and with the last rule that needs it conntrack
+// (nf_tables_trans_destroy_flush_work, net/netfilter/nf_tables_api.c).
+func (r *restorer) settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.took && r.proc != nil {
+		done := r.proc.done
+		r.stop()
+		<-done
+	}
 }
