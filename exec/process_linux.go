@@ -254,18 +254,7 @@ func (in *inside) background(n *node, role string, argv, env []string) (op.Resul
 		return unmade(err)
 	}
 	p := &process{cmd: cmd, node: n.name, argv: argv, done: make(chan struct{})}
-	in.mu.Lock()
-	in.procs[cmd.Process.Pid] = p
-	in.mu.Unlock()
-	go func() {
-		_ = cmd.Wait() // how it ended matters to nobody
-		in.waited(cmd)
-		in.mu.Lock()
-		delete(in.procs, cmd.Process.Pid)
-		in.mu.Unlock()
-		close(p.done)
-		in.touch(n)
-	}()
+	in.attend(n, p)
 	said := make([]byte, 512)
 	k, _ := r.Read(said) // the end of the pipe without a word means that it died
 	if msg := string(said[:k]); msg != "ready" {
@@ -274,6 +263,23 @@ func (in *inside) background(n *node, role string, argv, env []string) (op.Resul
 	}
 	in.touch(n)
 	return op.Result{}, nil
+}
+
+// attend keeps a process that was started among the lab's until it ends.
+func (in *inside) attend(n *node, p *process) {
+	pid := p.cmd.Process.Pid
+	in.mu.Lock()
+	in.procs[pid] = p
+	in.mu.Unlock()
+	go func() {
+		_ = p.cmd.Wait() // how it ended matters to nobody
+		in.waited(p.cmd)
+		in.mu.Lock()
+		delete(in.procs, pid)
+		in.mu.Unlock()
+		close(p.done)
+		in.touch(n)
+	}()
 }
 
 // killWait is how long pkill(1) is given to be heeded, so that the next command

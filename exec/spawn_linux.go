@@ -166,18 +166,7 @@ func (in *inside) launch(n *node, cmd *osexec.Cmd, argv []string, says bool, sta
 	if started != nil {
 		err = started(p)
 	}
-	in.mu.Lock()
-	in.procs[cmd.Process.Pid] = p
-	in.mu.Unlock()
-	go func() {
-		_ = cmd.Wait() // how it ended matters to nobody
-		in.waited(cmd)
-		in.mu.Lock()
-		delete(in.procs, cmd.Process.Pid)
-		in.mu.Unlock()
-		close(p.done)
-		in.touch(n)
-	}()
+	in.attend(n, p)
 	if err != nil {
 		_ = cmd.Process.Kill() // it may have ended by itself
 		return unmade(err)

@@ -290,46 +290,21 @@ func bestAddr(t *tuple, r *rule.NATRange, m manip) {
 // jhash4 is Bob Jenkins' hash of four words, of which only the first is not
 // zero: an IPv4 address where an IPv6 one would fit (jhash2, include/linux/jhash.h).
 func jhash4(word, seed uint32) uint32 {
-	const golden = 0xdeadbeef
-	rot := bits.RotateLeft32
-	a := uint32(golden + 4<<2 + seed)
+	a := uint32(0xdeadbeef + 4<<2 + seed)
 	b, c := a, a
 	a += word
-	// __jhash_mix
-	a -= c
-	a ^= rot(c, 4)
-	c += b
-	b -= a
-	b ^= rot(a, 6)
-	a += c
-	c -= b
-	c ^= rot(b, 8)
-	b += a
-	a -= c
-	a ^= rot(c, 16)
-	c += b
-	b -= a
-	b ^= rot(a, 19)
-	a += c
-	c -= b
-	c ^= rot(b, 4)
-	b += a
-	// __jhash_final
-	c ^= b
-	c -= rot(b, 14)
-	a ^= c
-	a -= rot(c, 11)
-	b ^= a
-	b -= rot(a, 25)
-	c ^= b
-	c -= rot(b, 16)
-	a ^= c
-	a -= rot(c, 4)
-	b ^= a
-	b -= rot(a, 14)
-	c ^= b
-	c -= rot(b, 24)
-	return c
+	for _, k := range []int{4, 6, 8, 16, 19, 4} { // __jhash_mix
+		a -= c
+		a ^= bits.RotateLeft32(c, k)
+		c += b
+		a, b, c = b, c, a
+	}
+	for _, k := range []int{14, 11, 25, 16, 4, 14, 24} { // __jhash_final
+		c ^= b
+		c -= bits.RotateLeft32(b, k)
+		a, b, c = b, c, a
+	}
+	return b
 }
 
 // maxAttempts bounds the search for a port (NF_NAT_MAX_ATTEMPTS).

@@ -98,6 +98,16 @@ func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 		}
 		return ""
 	}
+	// end reads an end of the tunnel; other is the one that was read before.
+	end := func(key, v string, other netip.Addr) netip.Addr {
+		a := addr(v, family(other))
+		if a.any && a.family == "" || multicast(a.addr) {
+			invarg("invalid "+key+" address", v)
+		}
+		ipv6(a.family)
+		empty = empty || a.empty()
+		return a.addr
+	}
 	for i.more() {
 		word := i.take()
 		switch {
@@ -121,23 +131,11 @@ func (i *iproute) parseVXLAN(o *op.LinkAdd) (after []func(string)) {
 			}
 			v := i.next()
 			once("group", v)
-			a := addr(v, family(o.Local))
-			if a.any && a.family == "" || multicast(a.addr) {
-				invarg("invalid remote address", v)
-			}
-			ipv6(a.family)
-			empty = empty || a.empty()
-			o.Remote = a.addr
+			o.Remote = end("remote", v, o.Local)
 		case matches(word, "local"):
 			v := i.next()
 			once("local", v)
-			a := addr(v, family(o.Remote))
-			if a.any && a.family == "" || multicast(a.addr) {
-				invarg("invalid local address", v)
-			}
-			ipv6(a.family)
-			empty = empty || a.empty()
-			o.Local = a.addr
+			o.Local = end("local", v, o.Remote)
 		case matches(word, "dev"):
 			v := i.next()
 			once("dev", v)

@@ -104,14 +104,7 @@ func (i *iproute) neighModify(mode sim.Mode) {
 			}
 			state = n
 		case matches(word, "proxy"):
-			v := i.next()
-			if matches(v, "help") {
-				i.usage("neigh")
-			}
-			if dst.given {
-				duparg("address", v)
-			}
-			dst, devSet, r.Proxy = addr(v, i.family), true, true
+			dst, devSet, r.Proxy = i.proxyAddr(dst), true, true
 		case word == "router" || word == "use" || word == "managed" || matches(word, "extern_learn"):
 			unknown = word
 		case word == "dev":
@@ -160,6 +153,18 @@ func (i *iproute) neighModify(mode sim.Mode) {
 		fail(2, "Error: Invalid link address.")
 	}
 	i.request(func(k *sim.Netns) *op.Failure { return k.NeighChange(r) })
+}
+
+// proxyAddr reads the address of a proxy entry; dst is the one read before, if any.
+func (i *iproute) proxyAddr(dst prefix) prefix {
+	v := i.next()
+	if matches(v, "help") {
+		i.usage("neigh")
+	}
+	if dst.given {
+		duparg("address", v)
+	}
+	return addr(v, i.family)
 }
 
 // neighList is ip neigh show and flush (do_show_or_flush).
@@ -305,14 +310,7 @@ func (i *iproute) neighGet() {
 		case word == "dev":
 			dev, devSet = i.next(), true
 		case matches(word, "proxy"):
-			v := i.next()
-			if matches(v, "help") {
-				i.usage("neigh")
-			}
-			if dst.given {
-				duparg("address", v)
-			}
-			dst, devSet, proxy = addr(v, i.family), true, true
+			dst, devSet, proxy = i.proxyAddr(dst), true, true
 		default:
 			if word == "to" {
 				word = i.next()

@@ -320,6 +320,15 @@ type routeFilter struct {
 	never                               bool // asks for what no row has
 }
 
+// orAll reads a number by its name, or "all", which asks for none.
+func orAll(v, what string, read func(string) (int, bool)) (n int, asked bool) {
+	n, ok := read(v)
+	if !ok && v != "all" {
+		invarg("invalid \""+what+"\"\n", v)
+	}
+	return n, v != "all"
+}
+
 func (i *iproute) routeList(flush bool) {
 	f := routeFilter{table: tableMain, flush: flush}
 	if flush && !i.more() {
@@ -350,19 +359,9 @@ func (i *iproute) routeList(flush bool) {
 		case word == "tos" || matches(word, "dsfield"):
 			f.tos, f.tosSet = lookup(i.next(), "TOS value is invalid\n", readTOS), true
 		case matches(word, "protocol"):
-			v := i.next()
-			n, ok := readProto(v)
-			if !ok && v != "all" {
-				invarg("invalid \"protocol\"\n", v)
-			}
-			f.proto, f.protoSet = n, v != "all"
+			f.proto, f.protoSet = orAll(i.next(), "protocol", readProto)
 		case matches(word, "scope"):
-			v := i.next()
-			n, ok := readScope(v)
-			if !ok && v != "all" {
-				invarg("invalid \"scope\"\n", v)
-			}
-			f.scope, f.scopeSet = n, v != "all"
+			f.scope, f.scopeSet = orAll(i.next(), "scope", readScope)
 		case matches(word, "type"):
 			f.kind, f.kindSet = lookup(i.next(), "node type value is invalid\n", readType), true
 		case word == "dev" || word == "oif":

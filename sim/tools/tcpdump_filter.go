@@ -19,8 +19,28 @@ type pcapTest func(*sim.Frame) bool
 // before it: "port 80 or 443".
 type pcapParser struct {
 	*call
-	words []string
-	last  pcapQualifiers
+	filterWords
+	last pcapQualifiers
+}
+
+// filterWords are what is left to read of an expression.
+type filterWords struct{ words []string }
+
+// word returns the word that comes next after i others; "" when there is none.
+func (f *filterWords) word(i int) string {
+	if i < len(f.words) {
+		return f.words[i]
+	}
+	return ""
+}
+
+// take goes past the next word if it is one of these.
+func (f *filterWords) take(words ...string) bool {
+	if len(f.words) > 0 && slices.Contains(words, f.words[0]) {
+		f.words = f.words[1:]
+		return true
+	}
+	return false
 }
 
 type pcapQualifiers struct{ proto, dir, typ string }
@@ -53,13 +73,6 @@ func (c *call) pcapFilter(text string) pcapTest {
 
 func (p *pcapParser) syntax() { fail(1, "tcpdump: can't parse filter expression: syntax error") }
 
-func (p *pcapParser) peek() string {
-	if len(p.words) > 0 {
-		return p.words[0]
-	}
-	return ""
-}
-
 func (p *pcapParser) next() string {
 	if len(p.words) == 0 {
 		p.syntax()
@@ -67,14 +80,6 @@ func (p *pcapParser) next() string {
 	w := p.words[0]
 	p.words = p.words[1:]
 	return w
-}
-
-func (p *pcapParser) take(words ...string) bool {
-	if len(p.words) > 0 && slices.Contains(words, p.words[0]) {
-		p.words = p.words[1:]
-		return true
-	}
-	return false
 }
 
 // expression reads tests joined by and and or, which bind equally.
@@ -114,26 +119,26 @@ var pcapProtos = []string{"ether", "ip", "arp", "tcp", "udp", "icmp", "ip6", "ra
 
 func (p *pcapParser) primitive() pcapTest {
 	var q pcapQualifiers
-	if slices.Contains(pcapProtos, p.peek()) {
+	if slices.Contains(pcapProtos, p.word(0)) {
 		q.proto = p.next()
-		if p.peek() == "[" {
+		if p.word(0) == "[" {
 			return p.comparison(q.proto)
 		}
-	} else if p.peek() == "less" || p.peek() == "greater" {
+	} else if p.word(0) == "less" || p.word(0) == "greater" {
 		less := p.next() == "less"
 		n := p.integer(p.next())
 		return func(f *sim.Frame) bool { return less == (frameLen(f) <= n) && (less || frameLen(f) >= n) }
-	} else if p.peek() == "len" {
+	} else if p.word(0) == "len" {
 		return p.comparison("")
 	}
-	if p.peek() == "src" || p.peek() == "dst" {
+	if p.word(0) == "src" || p.word(0) == "dst" {
 		q.dir = p.next()
-		if w := p.peek(); (w == "or" || w == "and") && len(p.words) > 1 && (p.words[1] == "src" || p.words[1] == "dst") {
+		if w := p.word(0); (w == "or" || w == "and") && len(p.words) > 1 && (p.words[1] == "src" || p.words[1] == "dst") {
 			q.dir += w
 			p.words = p.words[2:]
 		}
 	}
-	switch p.peek() {
+	switch p.word(0) {
 	case "host", "net", "port", "portrange", "proto":
 		q.typ = p.next()
 	case "broadcast", "multicast":
@@ -146,7 +151,7 @@ func (p *pcapParser) primitive() pcapTest {
 		}
 	}
 	bare := q.dir == "" && q.typ == ""
-	if bare && q.proto != "" && (p.peek() == "" || slices.Contains([]string{"and", "or", "&&", "||", ")"}, p.peek())) {
+	if bare && q.proto != "" && (p.word(0) == "" || slices.Contains([]string{"and", "or", "&&", "||", ")"}, p.word(0))) {
 		return protoIs(q.proto)
 	}
 	if q == (pcapQualifiers{}) {

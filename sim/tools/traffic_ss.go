@@ -69,7 +69,7 @@ func runSS(c *call) op.Result {
 	case !set['t']:
 		states = []string{"ESTAB"} // what a socket without connections can be
 	}
-	f := ssFilter{call: c, words: ssWords(args)}
+	f := ssFilter{call: c, filterWords: filterWords{ssWords(args)}}
 	named := false
 	for len(f.words) > 0 && (f.words[0] == "state" || f.words[0] == "exclude") {
 		of := ssNames[strings.ToLower(f.word(1))]
@@ -185,7 +185,7 @@ func (t *ssTable) print(c *call) {
 // ssFilter reads an expression (misc/ssfilter.y).
 type ssFilter struct {
 	*call
-	words []string
+	filterWords
 }
 
 type ssTest func(sim.SocketInfo) bool
@@ -209,21 +209,6 @@ func ssWords(args []string) []string {
 		words = append(words, strings.Fields(w)...)
 	}
 	return words
-}
-
-func (f *ssFilter) word(i int) string {
-	if i < len(f.words) {
-		return f.words[i]
-	}
-	return ""
-}
-
-func (f *ssFilter) take(words ...string) bool {
-	if len(f.words) > 0 && slices.Contains(words, f.words[0]) {
-		f.words = f.words[1:]
-		return true
-	}
-	return false
 }
 
 func (f *ssFilter) or() ssTest {
