@@ -94,8 +94,8 @@ func (w *World) brNfPreRoutingFinishSlow(p *packet) {
 }
 
 // brNfForward shows a bridged packet to FORWARD and POSTROUTING on its way out
-// by a port (br_nf_forward_ip, br_nf_post_routing). It reports whether the
-// packet may leave as it is.
+// by a port, and splits what is too large for it (br_nf_forward_ip,
+// br_nf_dev_queue_xmit). It reports whether the packet may leave as it is.
 func (w *World) brNfForward(br, to *Link, p *packet) bool {
 	typ := p.typ
 	p.typ = toHost
@@ -104,13 +104,25 @@ func (w *World) brNfForward(br, to *Link, p *packet) bool {
 		return false
 	}
 	p.typ = typ
-	if p.fragMax != 0 && int(p.len) > to.mtu {
-		w.fragment(p, min(int(p.fragMax), to.mtu), func(f *packet) {
-			drops := w.drops
-			w.brPushXmit(to, f)
-			w.drops = drops // br_dev_queue_push_xmit tells nobody
-		})
+	mtu := to.mtu
+	if p.fragMax != 0 {
+		mtu = min(mtu, int(p.fragMax))
+	}
+	if int(p.len) <= mtu {
+		return true
+	}
+	// br_nf_ip_fragment: into pieces for the bridge, which counts as the way out.
+	if p.flags&ipDF != 0 || int(p.fragMax) > br.mtu {
+		w.end(p, ending{disposition: trace.TooBig, code: trace.CodeTooBig, dev: to, mtu: to.mtu})
 		return false
 	}
-	return true
+	if mtu = br.mtu; p.fragMax != 0 {
+		mtu = min(mtu, int(p.fragMax))
+	}
+	w.fragment(p, mtu, func(f *packet) {
+		drops := w.drops
+		w.brPushXmit(to, f)
+		w.drops = drops // br_dev_queue_push_xmit tells nobody
+	})
+	return false
 }
