@@ -57,11 +57,6 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 	in.collect, in.room, in.from = &traces, maxSteps, time.Now().UnixNano()
 	in.mu.Unlock()
 	sends := op.Probe(o)
-	if _, tool := o.(op.Tool); tool || sends {
-		for _, m := range in.all() {
-			m.restorer.settle()
-		}
-	}
 	if sends {
 		for _, m := range in.all() {
 			now := m.readCounters()
@@ -70,7 +65,7 @@ func (in *inside) Apply(ctx context.Context, name string, data json.RawMessage) 
 			m.mu.Unlock()
 		}
 	}
-	if movesNames(o) {
+	if sends || movesNames(o) {
 		for _, m := range in.all() {
 			m.restorer.rest()
 		}

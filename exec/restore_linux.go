@@ -30,6 +30,11 @@ import (
 // It is iptables' own code that makes the rule, and each change is done before
 // the next begins. One that fails ends iptables-restore with nothing changed;
 // then iptables does it again, for its own words and status.
+//
+// What a rule held on to, such as the tracking of connections, the kernel lets go
+// after a grace period, for which iptables waits when it ends
+// (nf_tables_trans_destroy_flush_work, net/netfilter/nf_tables_api.c). Whatever
+// may send a packet waits for the end of iptables-restore.
 
 // restorer is a node's iptables-restore.
 type restorer struct {
@@ -37,8 +42,9 @@ type restorer struct {
 	last   time.Time // when a rule was changed last
 	proc   *process
 	stdin  *os.File
-	took   bool // it took something away
-	cannot bool // the kernel does not tell when it is done
+	took   bool     // it took something away
+	ending *process // one that did so, and was told to end
+	cannot bool     // the kernel does not tell when it is done
 }
 
 // soon is how soon a change must follow another to go this way; idle is when
@@ -113,8 +119,7 @@ func (in *inside) change(n *node, o op.Op) bool {
 		waits, err := awaitsInput(p.cmd.Process.Pid, r.stdin)
 		switch {
 		case waits && n.rules.now(int(n.ns.Fd())) != gen:
-			r.last = time.Now()
-			r.took = r.took || strings.HasPrefix(line, "-D") || strings.HasPrefix(line, "-X")
+			r.last, r.took = time.Now(), r.took || takes(o)
 			time.AfterFunc(idle, func() {
 				r.mu.Lock()
 				defer r.mu.Unlock()
@@ -177,28 +182,33 @@ func (r *restorer) start(in *inside, n *node) error {
 
 // stop lets iptables-restore end.
 func (r *restorer) stop() {
-	if r.proc != nil {
-		r.stdin.Close()
-		r.proc, r.stdin, r.took = nil, nil, false
+	if r.proc == nil {
+		return
 	}
+	r.stdin.Close()
+	if r.took {
+		r.ending = r.proc
+	}
+	r.proc, r.stdin, r.took = nil, nil, false
 }
 
-// rest ends it before something else is done that could see it.
+// rest ends it before something is done that could see it, and waits until what
+// it took away is gone.
 func (r *restorer) rest() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stop()
+	if r.ending != nil {
+		<-r.ending.done
+		r.ending = nil
+	}
 }
 
-// settle ends it, and waits until it has ended, if it took something away: only
-// then is what that was done with, and with the last rule that needs it conntrack
-// (nf_tables_trans_destroy_flush_work, net/netfilter/nf_tables_api.c).
-func (r *restorer) settle() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.took && r.proc != nil {
-		done := r.proc.done
-		r.stop()
-		<-done
+// takes reports whether an operation takes something away.
+func takes(o op.Op) bool {
+	switch o.(type) {
+	case op.RuleDelete, op.RuleDeleteAt, op.ChainDel:
+		return true
 	}
+	return false
 }

@@ -36,6 +36,8 @@ func TestRestorer(t *testing.T) {
 		op.ChainNew{Chain: "last"},
 		op.ChainDel{Chain: "last"},
 		op.RuleAppend{Chain: "OUTPUT", Spec: words("-p tcp --dport 80x -j ACCEPT")},
+		op.RuleInsert{Table: "nat", Chain: "POSTROUTING", Pos: 1, Spec: words("-p tcp -m conntrack --ctreplsrc 10.0.1.1 -j MASQUERADE")},
+		op.RuleDelete{Table: "nat", Chain: "POSTROUTING", Spec: words("-p tcp -m conntrack --ctreplsrc 10.0.1.1 -j MASQUERADE")}, // the chain's last
 	}
 	quick, slow := open(t), open(t)
 	var wants []op.Result
@@ -58,6 +60,25 @@ func TestRestorer(t *testing.T) {
 	}
 	if got, want := full(tables(quick)), full(tables(slow)); got != want {
 		t.Errorf("the rules are\n%s\nby iptables\n%s", got, want)
+	}
+}
+
+// What a rule held on to is gone before the next packet, as with iptables: here
+// the tracking of connections.
+func TestRestorerWaits(t *testing.T) {
+	b := open(t)
+	spec := strings.Fields("-m conntrack --ctstate NEW -j ACCEPT")
+	for i := range 5 {
+		b.do("a", op.RuleInsert{Chain: "OUTPUT", Pos: 1, Spec: spec})
+		b.do("a", op.RuleDelete{Chain: "OUTPUT", Spec: spec})
+		b.do("a", ping("10.0.0.2"))
+		s, err := b.Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conns := s.Node("a").Conns; len(conns) > 0 {
+			t.Fatalf("round %d: connections are tracked yet: %+v", i+1, conns)
+		}
 	}
 }
 
