@@ -135,7 +135,7 @@ browser: $(NODE)
 
 .PHONY: bench
 bench: needs needs-agree needs-docker ## measure, and print ratios (as root: Docker's daemon, and the kernel's forwarding on a core of its own)
-	@.ci/bench ./sim ./sim/agree ./cmd/vethlab
+	@.ci/bench ./sim ./sim/agree ./exec ./cmd/vethlab
 
 # Ctrl-C ends it with a summary. What differs is kept in .artefacts/agree, shrunk.
 .PHONY: agree

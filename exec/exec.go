@@ -12,8 +12,8 @@
 // A Lab outside passes operations in; the process inside applies each in a
 // thread that has entered the node, and sends back results, sightings,
 // journeys and snapshots. Operations go through netlink, iptables and files
-// (apply_linux.go); the machine's own tools run as processes in the node
-// (process_linux.go). What a snapshot holds is read from the kernel
+// (apply_linux.go, restore_linux.go); the machine's own tools run as processes
+// in the node (process_linux.go, view_linux.go). What a snapshot holds is read from the kernel
 // (snapshot_linux.go), when netlink says that something changed.
 package exec
 

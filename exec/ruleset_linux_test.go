@@ -80,7 +80,7 @@ func BenchmarkTool(b *testing.B) {
 	defer l.Close()
 	const times = 100
 	script := op.Tool{Argv: []string{"sh", "-c", "ip netns add c; i=0; while [ $i -lt 100 ]; do ip netns exec c cat /etc/hosts; i=$((i+1)); done"}}
-	tool := op.Tool{Argv: []string{"cat", "/etc/hosts"}}
+	tool := op.Tool{Argv: []string{"cat", "-", "/etc/hosts"}}
 	for b.Loop() {
 		ours := spent(func() error {
 			for range times {
@@ -95,6 +95,7 @@ func BenchmarkTool(b *testing.B) {
 		b.ReportMetric(ours/times, "ms/tool")
 		b.ReportMetric(theirs/times, "ms/script's")
 		b.ReportMetric(theirs/ours, "script/lab")
+		b.Logf("a tool in a node, cat: %.2f ms with all that comes with it; from a shell script, by ip netns exec, %.2f ms (ratio %.1f)", ours/times, theirs/times, theirs/ours)
 		if _, err := l.Apply(b.Context(), "a", op.NetnsDel{Name: "c"}); err != nil {
 			b.Fatal(err)
 		}
