@@ -382,6 +382,11 @@ func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, se
 		s := &steps[len(steps)-1]
 		s.After, s.Cause, s.Evidence = h, fmt.Sprintf("%s %s rule %d: %s", last.Table, last.Chain, last.Rule, last.Verdict), trace.Explained
 	}
+	if c := b.translates(n, h); c != nil && last.Point == trace.Output && last.Table == "" {
+		h.Dst, h.DstPort = c.Orig.Src, c.Orig.SrcPort
+		steps[len(steps)-1] = trace.Step{Point: trace.Conntrack, Chain: string(trace.Output), At: last.At, Before: last.Before, After: h,
+			Cause: "conntrack: " + connText(*c), Evidence: trace.Explained}
+	}
 	dev := ""
 	if r := n.Route(state.Query{Dst: h.Dst, Src: h.Src}); r != nil {
 		dev = r.Dev
@@ -398,6 +403,17 @@ func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, se
 		return
 	}
 	set(trace.Vanished, trace.Explained, trace.CodeVanished, "point", lastPoint(t))
+}
+
+// translates returns the connection that gives an answer of its TCP or UDP another
+// destination, as its first packet had another source; nil when there is none.
+func (b *builder) translates(n *state.Node, h trace.Header) *state.Conn {
+	for _, c := range b.view.Conns(n.Name) {
+		if c.Proto == h.Proto && h.Proto != "icmp" && endOf(h) == tupleEnd(c.Proto, c.Reply) && c.Orig.Src != h.Dst {
+			return &c
+		}
+	}
+	return nil
 }
 
 func lastPoint(t *trace.Trace) string {

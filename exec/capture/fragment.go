@@ -145,9 +145,10 @@ func (j *journey) met(node string, at trace.Point) bool {
 func (f flows) belongs(e tale) (flow string, reply bool) {
 	t := &e.told[0]
 	if e.family != nil && t.First().Fragment() && e.family.flow != "" {
-		return e.family.flow, e.family.reply
+		flow, reply = e.family.flow, e.family.reply
+	} else {
+		flow, reply = f.of(t.First(), t.Start)
 	}
-	flow, reply = f.of(t.First(), t.Start)
 	for _, j := range e.all() {
 		if j.split() {
 			j.family.flow, j.family.reply = flow, reply

@@ -108,6 +108,7 @@ func (g *gen) rule(n *gnode) {
 	switch k := g.n(42); {
 	case k == 40:
 		g.do(n, "%s -D %s %d", ipt, chain, 1+g.n(2))
+		g.ruleGone()
 		return
 	case k == 41 && len(n.chains[table]) > 0:
 		g.do(n, "%s -X %s", ipt, n.chains[table][0])

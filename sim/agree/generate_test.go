@@ -46,6 +46,7 @@ func generate(seed uint64) *testCase {
 		if len(g.undo) > 0 && g.one(3) {
 			k := g.n(len(g.undo))
 			g.lines = append(g.lines, g.undo[k])
+			g.ruleGone()
 			g.undo = slices.Delete(g.undo, k, k+1)
 		}
 		for range 1 + g.n(3) {
@@ -57,6 +58,15 @@ func generate(seed uint64) *testCase {
 		c.Half = half
 	}
 	return c
+}
+
+// ruleGone waits, where a rule may just have gone, until it is forgotten that it
+// needed conntrack, which the kernel does in its own time (nf_tables_trans_destroy_work).
+func (g *gen) ruleGone() {
+	node, text, _ := strings.Cut(g.lines[len(g.lines)-1], "# ")
+	if strings.HasPrefix(text, "iptables ") {
+		g.lines = append(g.lines, node+"# sleep 0.05")
+	}
 }
 
 // forget ends a half. The port a tunnel sends from is a hash whose seed is in no
