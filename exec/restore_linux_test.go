@@ -120,6 +120,6 @@ func BenchmarkRules(b *testing.B) {
 		b.ReportMetric(ours/times/2, "ms/change")
 		b.ReportMetric(theirs/times/2, "ms/script's")
 		b.ReportMetric(theirs/ours, "script/lab")
-		b.Logf("a rule put in and taken out again, one after another: %.2f ms for each; by a shell script of iptables %.2f ms (ratio %.1f)", ours/times/2, theirs/times/2, theirs/ours)
+		b.Logf("rules: put in and taken out again, one after another, %.2f ms for each; by a shell script of iptables %.2f ms (ratio %.1f)", ours/times/2, theirs/times/2, theirs/ours)
 	}
 }

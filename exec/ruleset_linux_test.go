@@ -95,7 +95,7 @@ func BenchmarkTool(b *testing.B) {
 		b.ReportMetric(ours/times, "ms/tool")
 		b.ReportMetric(theirs/times, "ms/script's")
 		b.ReportMetric(theirs/ours, "script/lab")
-		b.Logf("a tool in a node, cat: %.2f ms with all that comes with it; from a shell script, by ip netns exec, %.2f ms (ratio %.1f)", ours/times, theirs/times, theirs/ours)
+		b.Logf("a tool: cat in a node %.2f ms, with all that comes with it; from a shell script, by ip netns exec, %.2f ms (ratio %.1f)", ours/times, theirs/times, theirs/ours)
 		if _, err := l.Apply(b.Context(), "a", op.NetnsDel{Name: "c"}); err != nil {
 			b.Fatal(err)
 		}
