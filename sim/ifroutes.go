@@ -79,7 +79,7 @@ func (n *Netns) delAddrRoutes(l *Link, a, iprim *ifAddr) {
 	n.magic(false, rtnLocal, a.ip, 32, l, prim, 0)
 	if !others.same && n.addrTypeIn(a.ip, tableLocal, nil) != rtnLocal {
 		// Routes of table main that prefer the address go (fib_sync_down_addr).
-		n.flushRoutes(func(r *fibRow) bool { return r.prefsrc == a.ip && r.table == tableMain && r.typ.errno() == 0 })
+		n.flushRoutes(func(r *fibRow) bool { return r.prefsrc == a.ip && r.table == tableMain })
 	}
 }
 
