@@ -323,8 +323,12 @@ func matchPhysdev(m *rule.Physdev, p *packet) bool {
 // kernel itself answers comes from a socket, too (icmp_sk, tcp_sk), but that
 // belongs to nobody of the lab; the reset of a REJECT has none.
 func matchOwner(m *rule.Owner, p *packet) bool {
+	s := p.sock
 	switch {
-	case p.sock != nil:
+	case s != nil && s.closed && s.tcp != nil && s.tcp.state == tcpTimeWait: // the kernel's own answers (tcp_v4_timewait_ack)
+		return m.Socket != rule.No && (m.UID == nil || m.UID.Not) && (m.GID == nil || m.GID.Not)
+	case s != nil && s.orphan:
+	case s != nil:
 		return m.Socket != rule.No && (m.UID == nil || m.UID.Contains(0)) && (m.GID == nil || m.GID.Contains(0))
 	case p.in == nil && !(p.proto == protoTCP && p.ctInfo == ctRelatedReply):
 		return m.Socket != rule.No && (m.UID == nil || m.UID.Not) && (m.GID == nil || m.GID.Not)

@@ -67,6 +67,7 @@ type Socket struct {
 	dns    *dnsServer
 	to     string // of a docker-proxy: where it passes on to
 	closed bool
+	orphan bool // closed, and what close(2) itself sends has gone out (sock_orphan)
 }
 
 // socket is the name by which the rest of the package knows it.
@@ -204,6 +205,7 @@ func (s *Socket) Close() {
 	s.Wake = nil
 	if s.proto == protoTCP {
 		s.ns.w.tcpClose(s)
+		s.orphan = true
 		return
 	}
 	s.ns.socks.remove(s)
