@@ -32,6 +32,11 @@ func arp(c *call) op.Result {
 			return c.done(0)
 		case "--numeric":
 			continue
+		case "--verbose", "--use-device", "--device", "--set", "--delete", "--display", "--hw-type", "--protocol", "--file", "--help":
+			notSimulated("arp %s", o)
+		}
+		if strings.HasPrefix(o, "--") {
+			fail(3, "arp: unrecognized option '%s'\nUsage: arp …; see arp(8)", o)
 		}
 		for k, letter := range o[1:] {
 			switch letter {
@@ -47,11 +52,20 @@ func arp(c *call) op.Result {
 			case 'D':
 				takeFrom = true
 			case 'i':
-				if dev = o[k+2:]; dev == "" && w.more() {
+				if dev = o[k+2:]; dev == "" {
+					if !w.more() {
+						fail(3, "arp: option requires an argument -- 'i'\nUsage: arp …; see arp(8)")
+					}
 					dev = w.take()
 				}
 			case 'f', 'H', 't', 'A':
 				notSimulated("arp -%c", letter)
+			case 'h', '?':
+				c.out.WriteString("Usage: arp …; see arp(8)\n")
+				return c.done(0)
+			case 'V':
+				c.out.WriteString("net-tools 2.10\n")
+				return c.done(0)
 			default:
 				fail(3, "arp: invalid option -- '%c'\nUsage: arp …; see arp(8)", letter)
 			}
@@ -113,16 +127,13 @@ func arp(c *call) op.Result {
 	if len(shown) == 0 {
 		switch {
 		case only != "" && mode == "":
-			fmt.Fprintf(&c.out, "%s (%s) -- no entry\n", w.last(c.argv), only)
+			fmt.Fprintf(&c.out, "%s (%s) -- no entry\n", rest[0], only)
 		case only != "" || dev != "":
 			fmt.Fprintf(&c.out, "arp: in %d entries no match found.\n", len(all))
 		}
 	}
 	return c.done(0)
 }
-
-// last is the last word of a command line.
-func (words) last(argv []string) string { return argv[len(argv)-1] }
 
 func (c *call) arpDelete(w words, dev string) op.Result {
 	if !w.more() {
@@ -133,10 +144,16 @@ func (c *call) arpDelete(w words, dev string) op.Result {
 	if !ok {
 		fail(255, "%s", unknownHost(name))
 	}
-	if w.more() && w.peek() == "dev" && len(w.rest) > 1 {
-		dev = w.rest[1]
-	} else if w.more() && !slices.Contains([]string{"pub", "priv", "temp"}, w.peek()) {
-		fail(3, "Usage: arp …; see arp(8)")
+	for w.more() {
+		switch word := w.take(); word {
+		case "pub", "priv", "temp", "trail", "dontpub", "auto":
+		case "dev":
+			if w.more() {
+				dev = w.take()
+			}
+		default:
+			fail(3, "Usage: arp …; see arp(8)")
+		}
 	}
 	dev = c.arpDevice("SIOCDARP(dontpub)", dev, a)
 	for _, n := range c.state().Neighs {
@@ -161,6 +178,15 @@ func (c *call) arpDevice(request, dev string, a netip.Addr) string {
 	if dev != "" {
 		return dev
 	}
+	if a.IsUnspecified() { // which leads to lo
+		if request == "SIOCSARP" {
+			notSimulated("arp -s 0.0.0.0")
+		}
+		return "lo"
+	}
+	if a.As4()[0] == 0 || a.IsMulticast() && !slices.ContainsFunc(c.routes(tableMain), func(r state.Route) bool { return r.Dst.Contains(a) && r.Via == "" && r.Type == "unicast" }) {
+		fail(255, "%s: Network is unreachable", request)
+	}
 	var answer sim.RouteAnswer
 	f := c.ask(c.node, func(k *sim.Netns) (f *op.Failure) {
 		answer, f = k.RouteGet(sim.RouteQuery{Dst: a})
@@ -169,7 +195,7 @@ func (c *call) arpDevice(request, dev string, a netip.Addr) string {
 	switch {
 	case f == nil && (answer.Via.IsValid() || answer.Type == "broadcast" && a.As4() == [4]byte{255, 255, 255, 255}):
 		f = &op.Failure{Errno: 101} // it is asked for what is on a link
-	case f == nil && answer.Dev == "lo":
+	case f == nil && answer.Dev == "lo" && request == "SIOCSARP":
 		f = &op.Failure{Errno: einval} // whose addresses are no Ethernet's
 	}
 	if f != nil {
@@ -196,7 +222,9 @@ func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
 		if l == nil {
 			fail(255, "arp: cant get HW-Address for `%s': No such device.", text)
 		}
-		text = l.MAC
+		if text = l.MAC; l.Type == "loopback" {
+			notSimulated("arp -D … lo")
+		}
 	}
 	mac, err := net.ParseMAC(etherAddr(text))
 	if err != nil {
@@ -220,6 +248,9 @@ func (c *call) arpSet(w words, dev string, takeFrom bool) op.Result {
 		}
 	}
 	r.Dev = c.arpDevice("SIOCSARP", r.Dev, a)
+	if r.Dev == "lo" { // arp_req_set: an address of another kind than the device's
+		fail(255, "SIOCSARP: Invalid argument")
+	}
 	if f := c.ask(c.node, func(k *sim.Netns) *op.Failure { return k.NeighChange(r) }); f != nil {
 		fail(255, "SIOCSARP: %s", errnoText(f))
 	}

@@ -55,14 +55,23 @@ func (c *call) ifconfigList(name string, all, short bool) op.Result {
 		c.out.WriteString("Iface      MTU    RX-OK RX-ERR RX-DRP RX-OVR    TX-OK TX-ERR TX-DRP TX-OVR Flg\n")
 	}
 	found := false
+	base, _, _ := strings.Cut(name, ":")
 	for k := range links {
 		l := &links[k]
 		if name == "" && !all && !l.Up || name != "" && name != l.Name && !strings.HasPrefix(name, l.Name+":") {
 			continue
 		}
 		if short {
-			found = true
-			c.ifconfigShort(l)
+			if name == "" || name == l.Name {
+				found = true
+				c.ifconfigShort(l)
+			}
+			for _, a := range l.Addrs {
+				if a.Label != "" && a.Label != l.Name && (name == "" || name == a.Label) {
+					found = true
+					fmt.Fprintf(&c.out, "%-15.15s%6d      - no statistics available -                        %s\n", a.Label, l.MTU, shortFlags(l))
+				}
+			}
 			continue
 		}
 		if name == "" || name == l.Name {
@@ -74,6 +83,14 @@ func (c *call) ifconfigList(name string, all, short bool) op.Result {
 				found = true
 				c.ifconfigShow(l, a.Label)
 			}
+		}
+	}
+	if l := c.state().Link(base); name != base && !found && l != nil { // the ioctls look no further than the colon
+		found = true
+		if short {
+			fmt.Fprintf(&c.out, "%-15.15s%6d      - no statistics available -                        %s\n", name, l.MTU, shortFlags(l))
+		} else {
+			c.ifconfigShow(l, name)
 		}
 	}
 	if name != "" && !found {
@@ -152,12 +169,11 @@ func size(n uint64) string {
 }
 
 func (c *call) ifconfigShort(l *state.Link) {
-	flags := "BM"
-	if l.Type == "loopback" {
-		flags = "L"
-	}
-	flags += orElse(l.Up && l.Carrier, "R", "") + orElse(l.Up, "U", "")
-	fmt.Fprintf(&c.out, "%-15.15s%6d %8d %6d %6d %-6d %8d %6d %6d %6d %s\n", l.Name, l.MTU, l.RX.Packets, 0, 0, 0, l.TX.Packets, 0, 0, 0, flags)
+	fmt.Fprintf(&c.out, "%-15.15s%6d %8d %6d %6d %-6d %8d %6d %6d %6d %s\n", l.Name, l.MTU, l.RX.Packets, 0, 0, 0, l.TX.Packets, 0, 0, 0, shortFlags(l))
+}
+
+func shortFlags(l *state.Link) string {
+	return orElse(l.Type == "loopback", "L", "BM") + orElse(l.Up && l.Carrier, "R", "") + orElse(l.Up, "U", "")
 }
 
 func netmask(bits int) netip.Addr {
@@ -171,15 +187,17 @@ func netmask(bits int) netip.Addr {
 // classBits is the length an address had in the days of classes
 // (inet_abc_len, net/ipv4/devinet.c).
 func classBits(a netip.Addr) int {
-	switch b := a.As4()[0]; {
-	case a.IsUnspecified():
+	switch b := a.As4(); {
+	case a.IsUnspecified() || b == [4]byte{255, 255, 255, 255}:
 		return 0
-	case b < 128:
+	case b[0] < 128:
 		return 8
-	case b < 192:
+	case b[0] < 192:
 		return 16
-	case b < 224:
+	case b[0] < 224:
 		return 24
+	case b[0] >= 240:
+		return 32
 	}
 	return -1
 }
@@ -197,7 +215,7 @@ func (i *ifc) said(ioctl string, f *op.Failure, status int) {
 		return
 	}
 	i.warn("%s: %s", ioctl, errnoText(f))
-	i.status = status
+	i.status |= status // 255 is a perror's -1
 }
 
 // errnoText is what perror says of a refusal by ioctl, which has no sentence
@@ -210,6 +228,8 @@ func errnoText(f *op.Failure) string {
 		return "No such file or directory"
 	case 3:
 		return "No such process"
+	case 13:
+		return "Permission denied"
 	case 16:
 		return "Device or resource busy"
 	case 17:
@@ -226,6 +246,8 @@ func errnoText(f *op.Failure) string {
 		return "Network is down"
 	case 101:
 		return "Network is unreachable"
+	case 113:
+		return "No route to host"
 	}
 	return f.Error()
 }
@@ -236,16 +258,29 @@ func host(s string) (netip.Addr, bool) {
 	if s == "default" {
 		return netip.IPv4Unspecified(), true
 	}
-	if n, ok := unsigned(s, 1<<32-1); ok {
-		return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), true
+	parts := strings.Split(s, ".")
+	if len(parts) > 4 {
+		return netip.Addr{}, false
 	}
-	a, err := netip.ParseAddr(s)
-	return a, err == nil && a.Is4()
+	sum := uint64(0)
+	for k, p := range parts {
+		most := uint64(255)
+		if k == len(parts)-1 { // the last fills what is left
+			most = 1<<(8*(5-len(parts))) - 1
+		}
+		n, rest, ok := strtoul(p, 0)
+		if !ok || rest != "" || n > most || p[0] < '0' || p[0] > '9' {
+			return netip.Addr{}, false
+		}
+		if k < len(parts)-1 {
+			n <<= 8 * (3 - k)
+		}
+		sum |= n
+	}
+	return netip.AddrFrom4([4]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}), true
 }
 
-func unknownHost(s string) string {
-	return s + orElse(strings.Trim(s, "0123456789.") == "", ": Unknown host", ": Host name lookup failure")
-}
+func unknownHost(s string) string { return s + ": Unknown host" }
 
 // own is the address that carries the interface's name as its label, or nil.
 func (i *ifc) own() (*state.Link, *state.Addr) {
@@ -264,93 +299,158 @@ func (i *ifc) own() (*state.Link, *state.Addr) {
 
 func (i *ifc) set(args []string) {
 	w := words{rest: args}
-	usage := func() { fail(1, "Usage: ifconfig …; see ifconfig(8)") }
+	usage := func() { fail(3, "Usage: ifconfig …; see ifconfig(8)") }
 	next := func() string {
 		if !w.more() {
 			usage()
 		}
 		return w.take()
 	}
+	var mask netip.Addr // of ADDRESS/LENGTH: set when all else is done
 	for w.more() {
 		switch word := w.take(); word {
 		case "up", "down":
 			i.up(word == "up")
 		case "mtu":
 			n, _, _ := strtoul(next(), 10)
-			i.said("SIOCSIFMTU", i.link(op.LinkSet{MTU: int(n)}), 1)
+			if f := i.link(op.LinkSet{MTU: int(n)}); f != nil {
+				i.status = 0 // its status is this one's alone
+				i.said("SIOCSIFMTU", f, 1)
+			}
 		case "netmask":
 			v := next()
 			m, ok := host(v)
 			if !ok {
-				fail(1, "%s", unknownHost(v))
+				i.warn("%s", unknownHost(v))
+				i.status |= 1
+				continue
 			}
 			i.netmask(m)
-		case "broadcast", "-broadcast":
-			if word == "broadcast" && w.more() {
-				if b, ok := host(w.peek()); ok {
-					w.take()
-					i.broadcast(b)
+		case "broadcast":
+			if w.more() {
+				v := w.take()
+				b, ok := host(v)
+				if !ok {
+					i.warn("%s", unknownHost(v))
+					i.status |= 1
+					continue
 				}
+				i.broadcast(b)
+			}
+			i.flag()
+		case "-broadcast":
+			i.flag()
+			if l, _ := i.own(); l != nil && l.Type == "loopback" {
+				continue
+			} else if l != nil {
+				i.warn("Warning: Interface %s still in BROADCAST mode.", i.name)
+			} else {
+				i.warn("%s: ERROR while testing interface flags: No such device", i.name)
 			}
 		case "hw":
-			if k := next(); k != "ether" {
+			k := next()
+			if strings.Contains(" ax25 ARCnet netrom infiniband ", " "+k+" ") {
 				notSimulated("ifconfig hw %s", k)
+			}
+			if k != "ether" {
+				usage()
 			}
 			v := next()
 			b := etherAddr(v)
 			if b == "" {
-				fail(1, "%s: invalid ether address.", v)
+				i.warn("%s: invalid ether address.", v)
+				i.status |= 1
+				continue
+			}
+			if l, _ := i.own(); l != nil && l.Type == "loopback" { // another kind of address (dev_set_mac_address)
+				i.said("SIOCSIFHWADDR", &op.Failure{Errno: einval}, 1)
+				continue
 			}
 			i.said("SIOCSIFHWADDR", i.link(op.LinkSet{MAC: b}), 1)
 		case "inet":
-		case "add":
-			notSimulated("ifconfig add")
-		case "del":
-			notSimulated("ifconfig del")
 		case "arp", "-promisc", "-allmulti", "multicast", "dynamic", "-dynamic", "trailers", "-trailers":
-			// as it is already
-		case "promisc", "-arp", "allmulti", "txqueuelen", "pointopoint", "dstaddr", "metric", "name", "inet6", "tunnel", "media":
+			i.flag() // as it is already
+			if l, _ := i.own(); l == nil && word[0] == '-' {
+				i.warn("%s: ERROR while testing interface flags: No such device", i.name)
+			}
+		case "add", "del", "promisc", "-arp", "allmulti", "-multicast", "txqueuelen", "pointopoint", "-pointopoint", "dstaddr", "name", "inet6", "tunnel",
+			"media", "irq", "io_addr", "mem_start", "outfill", "keepalive":
 			notSimulated("ifconfig %s", word)
 		default:
-			i.address(word)
+			if m, ok := i.address(word, usage); ok {
+				mask = m
+			}
 		}
+	}
+	if mask.IsValid() {
+		i.netmask(mask)
 	}
 }
 
-// etherAddr reads six bytes in hexadecimal; "" is none.
+// etherAddr reads up to six bytes in hexadecimal, and no further (in_ether,
+// lib/ether.c); "" is none.
 func etherAddr(s string) string {
-	parts := strings.Split(s, ":")
-	if len(parts) != 6 {
-		return ""
-	}
-	var b []byte
-	for _, p := range parts {
-		n, rest, ok := strtoul(p, 16)
-		if !ok || rest != "" || n > 255 || len(p) > 2 {
+	b := make([]byte, 6)
+	for k := 0; k < len(b); k++ {
+		if s == "" {
+			notSimulated("an Ethernet address of fewer than six bytes, of which the rest is chance")
+		}
+		n := 1
+		if len(s) > 1 && s[1] != ':' {
+			n = 2
+		}
+		v, rest, ok := strtoul(s[:n], 16)
+		if !ok || rest != "" || strings.ContainsAny(s[:n], "+- xX") {
 			return ""
 		}
-		b = append(b, byte(n))
+		b[k] = byte(v)
+		s = strings.TrimPrefix(s[n:], ":")
 	}
 	return macOf(b)
 }
 
-// link changes the interface.
+// link changes the interface, of which the name may be an alias.
 func (i *ifc) link(o op.LinkSet) *op.Failure {
-	if o.Name = i.name; o.MTU == 0 && o.MAC == "" && o.Up == nil {
+	o.Name, _, _ = strings.Cut(i.name, ":")
+	if i.state().Link(o.Name) == nil {
+		return &op.Failure{Errno: 19}
+	}
+	if o.MTU == 0 && o.MAC == "" && o.Up == nil {
 		return &op.Failure{Errno: einval}
 	}
 	return i.apply(i.node, o).Failure
 }
 
-func (i *ifc) up(up bool) {
+// flag sets a flag that the model has nothing for. To an alias all flags say the
+// same: whether its address stays, which it does while the interface is up
+// (SIOCSIFFLAGS, devinet_ioctl).
+func (i *ifc) flag() {
+	if l, a := i.own(); i.flagged() && i.name != l.Name && !l.Up {
+		i.delete(l, *a)
+	}
+}
+
+// flagged reports whether flags can be set at all.
+func (i *ifc) flagged() bool {
 	l, a := i.own()
-	if l == nil {
+	switch {
+	case l == nil:
 		i.warn("%s: ERROR while getting interface flags: No such device", i.name)
-		i.status = 255
+		i.status |= 255
+		return false
+	case strings.Contains(i.name, ":") && a == nil:
+		i.said("SIOCSIFFLAGS", &op.Failure{Errno: 99}, 255)
+		return false
+	}
+	return true
+}
+
+func (i *ifc) up(up bool) {
+	if !i.flagged() {
 		return
 	}
-	if i.name != l.Name {
-		if !up && a != nil {
+	if l, a := i.own(); i.name != l.Name {
+		if !up {
 			i.delete(l, *a)
 		}
 		return
@@ -363,34 +463,32 @@ func (i *ifc) delete(l *state.Link, a state.Addr) {
 }
 
 // address gives the interface an address in place of the one it has
-// (SIOCSIFADDR, devinet_ioctl), and switches it on.
-func (i *ifc) address(word string) {
+// (SIOCSIFADDR, devinet_ioctl), and switches it on. It returns the mask that
+// came with it.
+func (i *ifc) address(word string, usage func()) (mask netip.Addr, ok bool) {
 	text, length, slash := strings.Cut(word, "/")
-	a, ok := host(text)
-	if !ok {
+	a, known := host(text)
+	if slash {
+		n, rest, _ := strtoul(length, 10)
+		if rest != "" {
+			usage()
+		}
+		mask = netmask(int(n % 32)) // the program shifts by the length, and the processor takes that modulo 32
+	}
+	if !known {
 		fail(1, "%s\nifconfig: `--help' gives usage information.", unknownHost(text))
 	}
+	if !a.IsUnspecified() && a.As4()[0] == 0 {
+		notSimulated("ifconfig … %s", a)
+	}
 	l, old := i.own()
-	if l == nil {
-		i.warn("SIOCSIFADDR: No such device")
-		i.warn("%s: ERROR while getting interface flags: No such device", i.name)
-		i.status = 255
-		return
-	}
 	bits := classBits(a)
-	if bits < 0 {
+	switch {
+	case l == nil:
+		i.said("SIOCSIFADDR", &op.Failure{Errno: 19}, 1)
+	case bits < 0:
 		i.said("SIOCSIFADDR", &op.Failure{Errno: einval}, 1)
-		return
-	}
-	if slash {
-		n, ok := unsigned(length, 32)
-		if !ok {
-			i.said("SIOCSIFNETMASK", &op.Failure{Errno: einval}, 1)
-			return
-		}
-		bits = int(n)
-	}
-	if old == nil || old.Prefix.Addr() != a || slash {
+	case old == nil || old.Prefix.Addr() != a:
 		if old != nil {
 			i.delete(l, *old)
 		}
@@ -398,9 +496,10 @@ func (i *ifc) address(word string) {
 			i.add(l, netip.PrefixFrom(a, bits), lastOf(l, netip.PrefixFrom(a, bits)))
 		}
 	}
-	if i.name == l.Name {
+	if !a.IsUnspecified() || !strings.Contains(i.name, ":") {
 		i.up(true)
 	}
+	return mask, slash
 }
 
 // lastOf is the broadcast address the kernel computes; the zero Addr is none.
@@ -416,6 +515,10 @@ func lastOf(l *state.Link, p netip.Prefix) netip.Addr {
 }
 
 func (i *ifc) add(l *state.Link, p netip.Prefix, broadcast netip.Addr) {
+	i.said("SIOCSIFADDR", i.insert(l, p, broadcast), 1)
+}
+
+func (i *ifc) insert(l *state.Link, p netip.Prefix, broadcast netip.Addr) *op.Failure {
 	o := op.AddrAdd{Dev: l.Name, Prefix: p}
 	if broadcast.IsValid() {
 		o.Broadcast = broadcast.String()
@@ -423,7 +526,7 @@ func (i *ifc) add(l *state.Link, p netip.Prefix, broadcast netip.Addr) {
 	if i.name != l.Name {
 		o.Label = i.name
 	}
-	i.said("SIOCSIFADDR", i.apply(i.node, o).Failure, 1)
+	return i.apply(i.node, o).Failure
 }
 
 // netmask changes the length of the interface's address (SIOCSIFNETMASK).
@@ -440,11 +543,11 @@ func (i *ifc) netmask(m netip.Addr) {
 	case bits != a.Prefix.Bits():
 		b, _ := netip.ParseAddr(a.Broadcast)
 		p := netip.PrefixFrom(a.Prefix.Addr(), bits)
-		if b == lastOf(l, a.Prefix) {
+		if b == lastOf(l, a.Prefix) && bits < 31 {
 			b = lastOf(l, p)
 		}
 		i.delete(l, *a)
-		i.add(l, p, b)
+		i.insert(l, p, b) // that it is there already nobody is told
 	}
 }
 
@@ -459,6 +562,6 @@ func (i *ifc) broadcast(b netip.Addr) {
 	case a.Broadcast != b.String():
 		old := *a
 		i.delete(l, old)
-		i.add(l, old.Prefix, b)
+		i.insert(l, old.Prefix, b)
 	}
 }

@@ -1,7 +1,9 @@
 package tools
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strings"
 
@@ -15,38 +17,62 @@ func init() { programs["route"] = routeTool }
 
 func routeTool(c *call) op.Result {
 	args := c.argv[1:]
-	extend, numeric := 0, false
-	var rest []string
+	extend, numeric, help := 0, false, false
+	var rest []string // options stand anywhere (getopt_long(3))
 	for k := 0; k < len(args); k++ {
 		a := args[k]
-		if len(rest) > 0 || !strings.HasPrefix(a, "-") {
+		if a == "-net" || a == "-host" || a == "-" || !strings.HasPrefix(a, "-") {
 			rest = append(rest, a)
 			continue
 		}
 		switch a {
-		case "-V", "--version":
+		case "--version":
 			c.out.WriteString("net-tools 2.10\n")
 			return c.done(0)
-		case "-A", "--family":
-			if k++; k >= len(args) || args[k] != "inet" {
-				notSimulated("route -A")
-			}
-		case "-4", "--inet":
-		case "-6":
-			notSimulated("IPv6")
-		case "-h", "--help", "-?":
-			c.out.WriteString("Usage: route …; see route(8)\n")
-			return c.done(0)
-		default:
-			if strings.Trim(a[1:], "neFv") != "" {
-				if strings.Contains(a, "C") {
-					notSimulated("route -C")
-				}
-				fail(3, "route: invalid option -- '%c'\nUsage: route …; see route(8)", strings.Trim(a[1:], "neFv")[0])
-			}
-			extend += strings.Count(a, "e")
-			numeric = numeric || strings.Contains(a, "n")
+		case "--family", "--inet6":
+			notSimulated("route %s", a)
+		case "--inet", "--verbose":
+			continue
+		case "--extend":
+			extend++
+			continue
+		case "--numeric", "--symbolic":
+			numeric = a == "--numeric"
+			continue
+		case "--help":
+			help = true
+			continue
 		}
+		if strings.HasPrefix(a, "--") {
+			c.warn("route: unrecognized option '%s'", a)
+			help = true
+			continue
+		}
+		for _, letter := range a[1:] {
+			switch letter {
+			case 'n':
+				numeric = true
+			case 'e':
+				extend++
+			case 'v', 'F', '4':
+			case 'N':
+				numeric = false
+			case 'V':
+				c.out.WriteString("net-tools 2.10\n")
+				return c.done(0)
+			case 'A', 'C', '6':
+				notSimulated("route -%c", letter)
+			case 'h', '?':
+				help = true
+			default:
+				c.warn("route: invalid option -- '%c'", letter)
+				help = true
+			}
+		}
+	}
+	if help {
+		c.out.WriteString("Usage: route …; see route(8)\n")
+		return c.done(0)
 	}
 	if len(rest) == 0 {
 		c.routeTable(extend, numeric)
@@ -95,6 +121,9 @@ func (c *call) routeTable(extend int, numeric bool) {
 		if r.Dst.Bits() == 0 && !numeric {
 			dst = "default"
 		}
+		if gw == "127.0.0.1" && !numeric {
+			gw = "localhost" // the one name that /etc/hosts has everywhere
+		}
 		fmt.Fprintf(&c.out, "%-15s %-15s %-15s %-5s ", dst, gw, netmask(r.Dst.Bits()), flags)
 		dash := func(format string, n int) string {
 			if reject {
@@ -106,9 +135,9 @@ func (c *call) routeTable(extend int, numeric bool) {
 		case 0:
 			fmt.Fprintf(&c.out, "%-6d %s %7d %s\n", r.Metric, dash("%-2d", 0), 0, dev)
 		case 1:
-			fmt.Fprintf(&c.out, "%s %s  %s %s\n", dash("%5d", 0), dash("%-5d", 0), dash("%6d", 0), dev)
+			fmt.Fprintf(&c.out, "%s %s %s %s\n", dash("%5d", 0), dash("%-5d", 0), dash("%6d", 0), dev)
 		default:
-			fmt.Fprintf(&c.out, "%-6d %s %7d %-8s %s %s %s\n", r.Metric, dash("%-3d", 0), 0, dev, dash("%-5d", 0), dash("%-6d", 0), dash("%d", 0))
+			fmt.Fprintf(&c.out, "%-6d %s %7d %-8.6s %s %s %s\n", r.Metric, dash("%-2d", 0), 0, dev, dash("%-5d", 0), dash("%-6d", 0), dash("%d", 0))
 		}
 	}
 }
@@ -141,27 +170,22 @@ func (r *netRoute) change(add bool) op.Result {
 	text, length, slash := strings.Cut(target, "/")
 	dst, ok := host(text)
 	if !ok {
-		fail(6, "%s", orElse(strings.Trim(text, "0123456789.") == "", text+": Unknown host", text+": Host name lookup failure"))
+		if text == "-net" || text == "-host" {
+			text = "#" + text[1:] // what the program writes over them, for getopt's sake
+		}
+		fail(6, "%s", unknownHost(text))
 	}
-	bits, masked := 32, false
+	netMask := uint32(0) // none
 	if slash {
-		n, ok := unsigned(length, 1<<31)
-		if !ok || n > 32 {
-			r.usage("route: netmask doesn't match route address")
+		n, rest, _ := strtoul(length, 10)
+		if rest != "" {
+			r.usage("")
 		}
-		if bits, masked = int(n), true; kind == "-host" && n != 32 {
-			b := netmask(bits).As4()
-			r.usage(fmt.Sprintf("route: netmask %02x%02x%02x%02x doesn't make sense with host route", b[3], b[2], b[1], b[0]))
-		}
-		if kind == "" {
-			kind = "-net"
-		}
+		netMask = ^(^uint32(0) >> (n % 32)) // of 32 nothing is left over
 	}
-	if target == "default" {
-		kind, bits, masked = "-net", 0, true
-	}
-	q := sim.RouteRequest{Mode: orElse(add, sim.Add, sim.Delete), Table: tableMain}
-	reject := false
+	isHost := kind == "-host" || kind == "" && target != "default"
+	q := sim.RouteRequest{Mode: orElse(add, sim.Prepend, sim.Delete), Table: tableMain}
+	reject, mask := false, ""
 	for r.more() {
 		word := r.take()
 		need := func() string {
@@ -173,21 +197,22 @@ func (r *netRoute) change(add bool) op.Result {
 		switch word {
 		case "metric":
 			v := need()
-			n, rest, ok := strtoul(v, 10)
+			n, rest, ok := strtoul(v, 0)
 			if !ok || rest != "" {
 				r.usage("")
 			}
-			q.Metric = int(n)
+			q.Metric = max(0, int(int16(n+1))-1) // a short, and one more than is meant (struct rtentry)
 		case "netmask":
 			v := need()
-			m, ok := host(v)
-			if !ok || masked {
+			if netMask != 0 {
 				r.usage("")
 			}
-			if bits = maskBits(m); bits < 0 {
-				r.usage("route: bogus netmask " + v)
+			m, ok := host(v)
+			if !ok {
+				fail(6, "%s", unknownHost(v))
 			}
-			masked = true
+			b := m.As4()
+			netMask, mask = binary.BigEndian.Uint32(b[:]), v
 		case "gw", "gateway":
 			v := need()
 			if q.Via.IsValid() {
@@ -195,53 +220,80 @@ func (r *netRoute) change(add bool) op.Result {
 			}
 			gw, ok := host(v)
 			if !ok {
-				fail(6, "%s: Unknown host", v)
+				fail(6, "%s", unknownHost(v))
+			}
+			if v == "default" {
+				r.usage("route: default: cannot use a NETWORK as gateway!")
 			}
 			q.Via = gw
-		case "mss", "window", "irtt":
-			need()
+		case "mss", "mtu", "window", "irtt":
+			v := need()
+			if n, _, _ := strtoul(v, 10); strings.HasPrefix(word, "m") && (n < 64 || n > 65536) {
+				r.usage("route: Invalid MSS/MTU.")
+			}
 			notSimulated("route … %s", word)
 		case "reject":
 			reject = true
 		case "mod", "dyn", "reinstate":
 		case "device", "dev":
-			q.Dev = cut(need())
-		default:
-			if q.Dev = cut(word); r.more() {
+			if q.Dev != "" {
 				r.usage("")
 			}
+			q.Dev = cut(need())
+		default:
+			if q.Dev != "" || r.more() {
+				r.usage("")
+			}
+			q.Dev = cut(word)
 		}
 	}
-	if !masked && kind == "-net" {
-		bits = max(0, classBits(dst))
+	if netMask != 0 {
+		b := dst.As4()
+		switch rest := ^netMask; {
+		case isHost:
+			r.usage(fmt.Sprintf("route: netmask %08x doesn't make sense with host route", rest))
+		case rest&(rest+1) != 0:
+			r.usage("route: bogus netmask " + mask)
+		case binary.BigEndian.Uint32(b[:])&rest != 0:
+			r.usage("route: netmask doesn't match route address")
+		}
 	}
-	q.Dst = netip.PrefixFrom(dst, bits)
 	// What the kernel makes of it (rtentry_to_fib_config, net/ipv4/fib_frontend.c).
 	ioctl := orElse(add, "SIOCADDRT", "SIOCDELRT")
 	refuse := func(errno int) op.Result {
 		r.warn("%s: %s", ioctl, errnoText(&op.Failure{Errno: errno}))
 		return r.done(7)
 	}
-	if q.Dst.Masked() != q.Dst {
+	length32 := 32
+	if !isHost {
+		length32 = bits.OnesCount32(netMask)
+	}
+	if q.Dst = netip.PrefixFrom(dst, length32); q.Dst.Masked() != q.Dst {
 		return refuse(einval)
+	}
+	if reject { // whatever the gateway and the device
+		q.Type, q.Scope, q.Proto, q.Via, q.Dev = "unreachable", "host", "boot", netip.Addr{}, ""
+	} else if strings.Contains(q.Dev, ":") {
+		notSimulated("route … dev %s", q.Dev)
 	}
 	if q.Dev != "" && r.state().Link(q.Dev) == nil {
 		return refuse(19)
 	}
-	q.Type, q.Scope, q.Proto = "unicast", "link", "boot"
-	if q.Via.IsValid() && !q.Via.IsUnspecified() {
-		q.Scope = "global"
-	} else {
+	via := q.Via.IsValid()
+	if q.Via.IsUnspecified() {
 		q.Via = netip.Addr{}
 	}
 	switch {
 	case reject:
-		q.Type, q.Scope = "unreachable", "host"
-	case !add:
-		q.Type, q.Scope, q.Proto = "", "", ""
-		if q.Via.IsValid() {
-			q.Type, q.Scope = "unicast", "global"
+	case add && via && !q.Via.IsValid():
+		return refuse(einval)
+	case add:
+		q.Type, q.Scope, q.Proto = "unicast", "link", "boot"
+		if q.Via.IsValid() && !q.Via.IsMulticast() {
+			q.Scope = "global"
 		}
+	case q.Via.IsValid():
+		q.Type, q.Scope = "unicast", "global"
 	}
 	f := r.ask(r.node, func(k *sim.Netns) *op.Failure { return k.RouteChange(q) })
 	if f != nil {
