@@ -82,6 +82,7 @@ var chances = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`), "DATE"},
 	{regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{6}`), "TIME"},
 	{regexp.MustCompile(`pid=\d+,fd=\d+`), "pid=P,fd=F"},
+	{regexp.MustCompile(`(?m)Process +$`), "Process"}, // ss pads it to the width of the pids
 	{regexp.MustCompile(`portid=\d+( progname=\S+)?`), "portid=P"},
 	{regexp.MustCompile(`time[= ][\d.]+ ?ms`), "time=T"},
 	{regexp.MustCompile(`after \d+ ms`), "after T ms"},
