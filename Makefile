@@ -103,9 +103,9 @@ endif
 .PHONY: go-docker
 go-docker:
 ifeq ($(shell id -u),0)
-	$(STEP) "docker beside Debian's" $(TEST) -parallel 3 -run '$(DOCKER)' ./cmd/vethlab
+	$(STEP) "docker beside Debian's" $(TEST) -parallel 4 -run '$(DOCKER)' ./cmd/vethlab
 else
-	$(STEP) "docker beside Debian's" $(TEST) -parallel 3 -run '$(DOCKER)' -exec 'sudo -E env PATH=$(PATH)' ./cmd/vethlab
+	$(STEP) "docker beside Debian's" $(TEST) -parallel 4 -run '$(DOCKER)' -exec 'sudo -E env PATH=$(PATH)' ./cmd/vethlab
 endif
 
 .PHONY: go-user

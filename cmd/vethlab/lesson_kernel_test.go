@@ -26,32 +26,10 @@ import (
 	"vethlab/sim/state"
 )
 
-// asOther is set in a test that another user runs.
-const asOther = "VETHLAB_TEST_AS_OTHER"
-
-// TestLessonsAsNobody plays the lessons as a user without any rights.
-func TestLessonsAsNobody(t *testing.T) {
-	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to become nobody; TestLessons runs as the unprivileged user who runs this")
-	}
-	cmd := osexec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestLessons$", "-test.v")
-	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), asOther+"=1", "HOME=/", "TMPDIR=/tmp")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestLessons/bridge-by-hand/nft")) {
-		t.Fatalf("as nobody: %v\n%s", err, out)
-	}
-}
-
 // TestLessons plays every lesson on the kernel: each step's checks do not all
 // hold before its commands, and do after; commands fail where the lesson says
 // that they do, and nowhere else; each prediction finds its answer.
 func TestLessons(t *testing.T) {
-	if os.Getenv(asOther) != "" && os.Getuid() == 0 {
-		t.Fatal("still root")
-	}
 	all, err := lessons.List()
 	if err != nil {
 		t.Fatal(err)
