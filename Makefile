@@ -45,7 +45,7 @@ NEEDS_DOCKER := \
 
 STEP := @.ci/step
 # -v, so that a skipped test shows its reason; .ci/step keeps the rest quiet.
-TEST := go test -v -count=1
+TEST := go test -v -count=1 -timeout 20m
 # Most tests of labs wait most of the time.
 WAITS := -parallel 4
 # Tests that drive a browser, and only those, begin with TestBrowser.
