@@ -94,7 +94,7 @@ func (g *gen) ping(n *gnode, dst string) {
 func (g *gen) curl(n *gnode, dst, port string) {
 	w := "curl -s -m0.3"
 	if g.one(6) {
-		w = g.pick("curl -sI -m0.3", "curl -sS -m0.3", "curl -si -m0.3", "curl -sv -m0.3", "curl -s -m0.3 -o /dev/null -w '%{http_code}'", "curl -sf --connect-timeout 0.3")
+		w = g.pick("curl -sI -m0.3", "curl -sS -m0.3", "curl -si -m0.3", "curl -sv -m0.3", "curl -s -m0.3 -o /dev/null -w '%{http_code}'", "curl -sf -m0.5 --connect-timeout 0.3")
 	}
 	path := ""
 	if g.one(10) {
