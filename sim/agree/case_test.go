@@ -152,6 +152,8 @@ func (c *testCase) runModel(ctx context.Context) (run *agree.Run, err error) {
 // for long.
 const longest = 2 * time.Minute
 
+var errEndless = errors.New("a command does not end")
+
 // compare runs the case on both sides and returns where they differ, and what
 // the kernel did. The error is the kernel lab's: the model's is a difference.
 func (c *testCase) compare(ctx context.Context) ([]agree.Difference, *agree.Run, error) {
@@ -175,7 +177,7 @@ func (c *testCase) compare(ctx context.Context) ([]agree.Difference, *agree.Run,
 // runKernel runs the case on the kernel. middle is the state at Half, if there
 // is one.
 func (c *testCase) runKernel(ctx context.Context) (run *agree.Run, middle *state.Snapshot, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, longest, errors.New("a command does not end"))
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, errEndless)
 	defer cancel()
 	w, err := c.world()
 	if err != nil {

@@ -28,10 +28,16 @@ func generate(seed uint64) *testCase {
 	g.routes()
 	g.servers()
 	g.settings()
-	for range g.n(6) {
+	// Most cases are small: what differs is seldom more when it is shrunk. Every
+	// fourth is long, for what only comes of many changes and connections.
+	changes, probes, rounds, each := 3, 1+g.n(2), 1+g.n(2), 2
+	if g.one(4) {
+		changes, probes, rounds, each = 6, 2+g.n(4), 2+g.n(4), 3
+	}
+	for range g.n(changes) {
 		g.change()
 	}
-	for range 2 + g.n(4) {
+	for range probes {
 		g.probe()
 	}
 	if halved {
@@ -39,8 +45,8 @@ func generate(seed uint64) *testCase {
 	}
 	half := len(g.lines)
 	g.uncounted = false
-	for range 2 + g.n(4) {
-		for range g.n(3) {
+	for range rounds {
+		for range g.n(each) {
 			g.change()
 		}
 		if len(g.undo) > 0 && g.one(3) {
@@ -49,7 +55,7 @@ func generate(seed uint64) *testCase {
 			g.ruleGone()
 			g.undo = slices.Delete(g.undo, k, k+1)
 		}
-		for range 1 + g.n(3) {
+		for range 1 + g.n(each) {
 			g.probe()
 		}
 	}
