@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,32 @@ func TestFlow(t *testing.T) {
 	id2, reply2 := f.of(answer, 2)
 	if id != id2 || reply || !reply2 {
 		t.Errorf("%q (reply %v), %q (reply %v)", id, reply, id2, reply2)
+	}
+}
+
+// Who opens a connection began it, also where conntrack knows it only from the
+// answer on: -j CT --notrack for what comes in.
+func TestFlowOfUntracked(t *testing.T) {
+	a := netip.MustParseAddr
+	syn := trace.Header{Proto: "tcp", TCPFlags: "SYN", Src: a("10.0.2.11"), Dst: a("10.0.1.2"), SrcPort: 4000, DstPort: 80}
+	answer := trace.Header{Proto: "tcp", TCPFlags: "SYN,ACK", Src: a("10.0.1.2"), Dst: a("10.0.2.11"), SrcPort: 80, DstPort: 4000}
+	c := state.Conn{Proto: "tcp", Orig: state.Tuple{Src: a("10.0.1.2"), Dst: a("10.0.2.11"), SrcPort: 80, DstPort: 4000},
+		Reply: state.Tuple{Src: a("10.0.2.11"), Dst: a("10.0.1.2"), SrcPort: 4000, DstPort: 80}}
+	for name, known := range map[string]int{"before": 0, "between": 1, "after": 2} {
+		f := flows{}
+		var ids []string
+		var replies []bool
+		for i, h := range []trace.Header{syn, answer, syn, answer} {
+			if i == known {
+				f.conn(c)
+			}
+			h.TCPFlags = []string{"SYN", "SYN,ACK", "ACK", "ACK"}[i]
+			id, reply := f.of(h, int64(i+1))
+			ids, replies = append(ids, id), append(replies, reply)
+		}
+		if len(slices.Compact(ids)) != 1 || !slices.Equal(replies, []bool{false, true, false, true}) {
+			t.Errorf("conntrack knows it %s: %q, replies %v", name, ids, replies)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"vethlab/sim/state"
@@ -48,6 +49,9 @@ func tupleEnd(proto string, t state.Tuple) end {
 // conn ties a connection's tuples together.
 func (f flows) conn(c state.Conn) {
 	orig, reply := tupleEnd(c.Proto, c.Orig), tupleEnd(c.Proto, c.Reply).reversed()
+	if back := f[orig.reversed()]; c.Proto == "tcp" && f[orig] == nil && f[reply] == nil && back != nil {
+		orig, reply = orig.reversed(), reply.reversed() // picked up in the middle (nf_conntrack_tcp_loose), from an answer
+	}
 	fl := f[orig]
 	if fl == nil {
 		fl = f[reply]
@@ -77,6 +81,12 @@ func (f flows) of(h trace.Header, at int64) (id string, reply bool) {
 		}
 		return newFlow(e).id, false
 	}
+	switch { // conntrack may know it from an answer on, where rules keep the question from it
+	case h.Proto == "tcp" && h.TCPFlags == "SYN":
+		f.turn(e)
+	case h.Proto == "tcp" && h.TCPFlags == "SYN,ACK":
+		f.turn(e.reversed())
+	}
 	if fl := f[e]; fl != nil && (fl.used == 0 || at-fl.used < flowAge) {
 		fl.used = at
 		return fl.id, h.Proto == "icmp" && h.ICMPType == 0 && !h.Fragment() && e == e.reversed() // a node that pings itself
@@ -94,6 +104,21 @@ func (f flows) of(h trace.Header, at int64) (id string, reply bool) {
 	f[e] = fl
 	f.forget()
 	return fl.id, reply
+}
+
+// turn has a flow that is known the other way round begin as e does.
+func (f flows) turn(e end) {
+	fl := f[e.reversed()]
+	if fl == nil || f[e] != nil {
+		return
+	}
+	turned := newFlow(e)
+	for k, other := range maps.Clone(f) {
+		if other == fl {
+			delete(f, k)
+			f[k.reversed()] = turned
+		}
+	}
 }
 
 // knows reports whether a header is known to belong to a flow.

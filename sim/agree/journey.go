@@ -334,8 +334,8 @@ func (r *Renderer) journey(t *trace.Trace) string {
 	if len(lines) == 0 {
 		return ""
 	}
-	if h.Proto == "arp" {
-		slices.Sort(lines)
+	if h.Proto == "arp" { // by what they say before what they name, which the sides number differently
+		slices.SortFunc(lines, func(a, b string) int { return cmp.Or(cmp.Compare(shape(a), shape(b)), cmp.Compare(a, b)) })
 	}
 	slices.Sort(also)
 	if also = slices.Compact(also); len(also) > 0 {

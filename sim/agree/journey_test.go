@@ -40,3 +40,28 @@ func TestConntrackOrder(t *testing.T) {
 		t.Error(ds)
 	}
 }
+
+// The points of an ARP packet are in one order whatever numbers the names in them
+// have: by what they say.
+func TestARPOrder(t *testing.T) {
+	a := netip.MustParseAddr
+	arp := trace.Header{Proto: "arp", ARPOp: "reply", Src: a("10.0.2.1"), Dst: a("10.0.2.2"), SrcMAC: "02:00:00:00:00:01", DstMAC: "02:00:00:00:00:03"}
+	in := arp
+	in.Outer = &trace.Header{Proto: "udp", Src: a("10.0.1.1"), Dst: a("10.0.1.2"), SrcPort: 40000, DstPort: 4789, SrcMAC: "02:00:00:00:00:01", DstMAC: "02:00:00:00:00:02", TTL: 64, Len: 78}
+	journey := func(at time.Duration, dev, to string) trace.Trace {
+		h := arp
+		h.DstMAC = to
+		return trace.Trace{Start: int64(at), Node: "a", Disposition: trace.Delivered, Code: trace.CodeDelivered,
+			Hops: []trace.Hop{{Node: "a", Steps: []trace.Step{{Point: trace.TX, Dev: dev, Before: h, After: h}}}}}
+	}
+	both := trace.Trace{Start: 9, Node: "a", Disposition: trace.Delivered, Code: trace.CodeDelivered,
+		Hops: []trace.Hop{{Node: "a", Steps: []trace.Step{{Point: trace.TX, Dev: "br0", Before: arp, After: arp}, {Point: trace.TX, Dev: "br0", Before: in, After: in}}}}}
+	run := func(first, second time.Duration) *agree.Run {
+		r := agree.NewRenderer()
+		rec := r.Command("ping 10.0.2.2", agree.Outcome{Traces: []trace.Trace{journey(first, "eth0", in.Outer.DstMAC), journey(second, "eth1", arp.DstMAC), both}})
+		return &agree.Run{Commands: []agree.Record{rec}}
+	}
+	if ds := agree.CompareRecords(run(1, 2), run(2, 1)); len(ds) > 0 { // which came first is chance
+		t.Error(ds)
+	}
+}
