@@ -75,7 +75,7 @@ func (a *Assembler) wholes() []whole {
 	for _, o := range unseen {
 		var frame *journey // the first that fits
 		for _, j := range seen {
-			if (frame == nil || j.start() < frame.start()) && j.fits(o, a.view) && o.first.Sub(j.first).Abs() < Patience {
+			if (frame == nil || j.start() < frame.start()) && o.first.After(j.first.Add(-Patience)) && o.first.Before(j.touched.Add(Patience)) && j.fits(o, a.view) {
 				frame = j
 			}
 		}

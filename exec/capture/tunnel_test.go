@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -165,6 +166,30 @@ func TestTunnelDropped(t *testing.T) {
 	})
 	if got := seenIn(tr); got != "a:tx vx0, a:tunnel vx0, a:route eth0 in 10.0.1.2, a:OUTPUT in 10.0.1.2" || tr.Disposition != trace.Dropped || tr.Code != trace.CodeRuleDrop {
 		t.Errorf("%s: %s %s", got, tr.Disposition, tr.Code)
+	}
+}
+
+// One ARP request is like the other, and they may go on for long: what is around
+// the last, that nobody saw, is around it all the same.
+func TestTunnelAskedForLong(t *testing.T) {
+	h := trace.Header{Proto: "arp", ARPOp: "request", Src: netip.MustParseAddr("10.0.2.1"), Dst: netip.MustParseAddr("10.0.2.9")}
+	all := assembleAll(tunnels(), func(a *Assembler) {
+		p := &passage{Assembler: a}
+		for i := range 5 {
+			o := around("10.0.1.1", "10.0.1.2", uint16(i))
+			o.Len = 28 + overhead
+			p.saw("a", "vx0", true, h, 1, nil)
+			a.open[1].first = time.Now().Add(-Patience * time.Duration(i)) // so long it has been under way
+			p.met("a", o, Key(2+i), trace.Output, trace.Postrouting)
+		}
+	})
+	if len(all) != 5 {
+		t.Errorf("%d journeys", len(all))
+	}
+	for _, tr := range all {
+		if got := seenIn(tr); !strings.HasPrefix(got, "a:tx vx0, a:tunnel vx0, a:route eth0 in 10.0.1.2") {
+			t.Error(got)
+		}
 	}
 }
 
