@@ -345,6 +345,12 @@ func (s *Session) Command(node, text string, tell func(Update)) error {
 		if err != nil {
 			return err
 		}
+		failed := func(err error) error {
+			if errors.Is(err, errTimeout) {
+				return &Refusal{"timeout-own", fmt.Sprintf("The command took longer than %v and was ended.", s.limit), "Give it an end, as in “ping -c 3”, or stop it with Ctrl C."}
+			}
+			return s.failed(ctx, err)
+		}
 		out, err := lab.shell.Run(ctx, node, text, nil)
 		switch syntax, ok := errors.AsType[*SyntaxError](err); {
 		case ok:
@@ -352,13 +358,13 @@ func (s *Session) Command(node, text string, tell func(Update)) error {
 		case context.Cause(ctx) == errStopped:
 			err = nil // as asked; the status says it
 		case err != nil && out.Stdout == "" && out.Traces == nil:
-			return s.failed(ctx, err)
+			return failed(err)
 		}
 		r := Ran{l, out}
 		s.keep(r)
 		tell(Update{Ran: &CommandRan{Ran: r}})
 		if err != nil {
-			return s.failed(ctx, err)
+			return failed(err)
 		}
 		after, cancel := context.WithTimeout(s.base, s.limit) // ctx may have been stopped
 		defer cancel()

@@ -139,7 +139,7 @@ func (s *Session) failed(ctx context.Context, err error) error {
 	case errors.As(context.Cause(ctx), &r), errors.As(err, &r):
 		return r
 	case errors.Is(err, errTimeout):
-		return &Refusal{"timeout", fmt.Sprintf("A command took longer than %v and was ended.", s.limit), "A step is undone: run it again. A command of your own can be given a limit, as in “ping -c 3”."}
+		return &Refusal{"timeout", fmt.Sprintf("A command took longer than %v and was ended.", s.limit), "The step is taken back: run it again."}
 	}
 	return &Refusal{"internal", err.Error(), "Rebuild the lab; if it happens again, it is a defect of vethlab."}
 }

@@ -331,6 +331,9 @@ func TestSessionTimeout(t *testing.T) {
 		t.Errorf("place %q, want %q", got, want)
 	}
 	must(t, p.Command("host", "true", p.tell))
+	if got := code(p.Command("host", "sleep 1000", p.tell)); got != "timeout-own" {
+		t.Errorf("the learner's own: error %q, want timeout-own", got)
+	}
 }
 
 // A lab killed in the middle of a step: nothing is lost but the step.

@@ -183,7 +183,7 @@ type Check struct {
 type Error struct {
 	// Code: bad-message, version, unknown-lesson, unknown-step, unknown-option,
 	// unknown-node, busy, not-open, lost, no-kernel, too-many-labs, too-many-pages,
-	// already-run, out-of-order, stopped, timeout, internal
+	// already-run, out-of-order, stopped, timeout, timeout-own (the learner's own command), internal
 	Code string `json:"code"`
 	Text string `json:"text"`
 	Do   string `json:"do,omitempty"`

@@ -191,6 +191,7 @@ export function createController({ get, dispatch }) {
     command(text) {
       const node = c.consoleNode();
       if (text === 'clear') return dispatch({ type: 'clear' });
+      if (text === 'help') return dispatch({ type: 'say', node, text, said: 'console.hint' });
       const id = link?.send({ type: 'command', node, text });
       if (id) dispatch({ type: 'ask', id, node, text });
       else dispatch({ type: 'failed', error: { code: 'offline', text: '' } });

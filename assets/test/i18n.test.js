@@ -59,6 +59,18 @@ test('the page has every phrase of a check, in English the same', () => {
   assert.equal(checkText('zh-CN', { ...check, says: [{ code: 'unheard-of' }] }), check.text);
 });
 
+test('every error of the server has words, and says what to do', () => {
+  const go = readFileSync(new URL('../../web/message.go', import.meta.url), 'utf8');
+  const [, list] = /\/\/ Code: ([^]*?)\n\tCode /.exec(go) ?? [];
+  const codes = (list ?? '').replace(/\([^)]*\)|\/\//g, ' ').split(/[\s,]+/).filter(Boolean);
+  assert.ok(codes.length >= 17, `found only ${codes}`);
+  const sent = ['lessons', 'web'].flatMap((dir) => readdirSync(new URL(`../../${dir}/`, import.meta.url)).filter((f) => f.endsWith('.go') && !f.endsWith('_test.go'))
+    .flatMap((f) => [...readFileSync(new URL(`../../${dir}/${f}`, import.meta.url), 'utf8').matchAll(/Refusal\{(?:Code: )?"([\w-]+)"/g)].map((m) => m[1])));
+  assert.ok(sent.length > 15, `found only ${sent}`);
+  for (const c of sent) assert.ok(codes.includes(c), `web/message.go does not list ${c}`);
+  for (const c of [...codes, 'offline']) for (const key of [`error.${c}`, `do.${c}`]) assert.ok(key in dictionaries.en, key);
+});
+
 test('blanks are filled, and a missing one leaves nothing behind', () => {
   assert.equal(translate('en', 'code.no-route', { node: 'ns1', dst: '203.0.113.10' }), 'ns1 has no route to 203.0.113.10.');
   assert.equal(translate('en', 'gate.rules', { n: 1 }), '1 rule');

@@ -131,9 +131,11 @@ export function deal(lesson, world) {
 }
 
 /**
- * The end of an address that tells it from its neighbours: ".254.11".
+ * The end of an address that tells it from its neighbours: ".254.11". A
+ * loopback address is written out: it has no neighbours, and would look like
+ * a bridge's.
  * @param {string | undefined} address
  */
 export function short(address) {
-  return address ? '.' + address.split('.').slice(2).join('.') : '';
+  return address?.startsWith('127.') ? address : address ? '.' + address.split('.').slice(2).join('.') : '';
 }

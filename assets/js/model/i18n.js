@@ -50,6 +50,25 @@ export function checkText(lang, check) {
 }
 
 /**
+ * What the server refused, as a title and what to do about it: in English in
+ * its own words, which know more; elsewhere in ours, with its reason where only
+ * it knows one.
+ * @param {Lang} lang
+ * @param {import('../protocol').ServerError} error
+ * @returns {{ title: string, more: string }}
+ */
+export function errorText(lang, error) {
+  const [what, todo] = [`error.${error.code}`, `do.${error.code}`];
+  const own = knows(lang, what) ? translate(lang, what) : '';
+  const reason = (lang === 'en' ? own !== error.text : ['lost', 'internal', 'no-kernel'].includes(error.code)) && own ? sentence(error.text) : '';
+  const advice = (lang === 'en' && error.do) || !knows(lang, todo) ? error.do : translate(lang, todo);
+  return { title: own || error.text, more: [reason, advice].filter(Boolean).join(' ') };
+}
+
+/** @param {string | undefined} text */
+export const sentence = (text) => (!text || /[.!?。！？]$/.test(text) ? text : `${text}.`);
+
+/**
  * A lesson's own text in a language: Traditional falls back on Simplified
  * before English, and the other way round.
  * @template {string | Doc[]} T

@@ -16,6 +16,8 @@ import { align, endsDiffer, simulated, twins } from './compare.js';
  * @property {string} node
  * @property {string} text
  * @property {Command | null} result
+ * @property {ServerError} [error]      why there is no result
+ * @property {string} [said]            the key of the page's own answer, instead of a result
  */
 
 /**
@@ -100,6 +102,7 @@ export const keep = 500;
  *   | { type: 'ask', id: number, node: string, text: string }
  *   | { type: 'consoleNode', node: string }
  *   | { type: 'clear' }
+ *   | { type: 'say', node: string, text: string, said: string }
  *   | { type: 'failed', error: ServerError }} Action
  */
 
@@ -147,6 +150,7 @@ export function reduce(s, a) {
     case 'ask': return { ...s, error: null, console: [...s.console.slice(-99), { id: a.id, node: a.node, text: a.text, result: null }] };
     case 'consoleNode': return { ...s, consoleNode: a.node };
     case 'clear': return { ...s, console: [] };
+    case 'say': return { ...s, console: [...s.console, { id: -1 - s.console.length, node: a.node, text: a.text, said: a.said, result: { index: 0, node: a.node, text: a.text, status: 0 } }] };
   }
 }
 
@@ -178,7 +182,7 @@ function receive(s, m) {
   if (m.error) {
     const waiting = s.console.find((e) => e.id === m.id && !e.result);
     if (waiting) {
-      return answer(s, waiting.id, { index: 0, node: waiting.node, text: waiting.text, status: 1, stderr: [m.error.text, m.error.do].filter(Boolean).join('\n') });
+      return answer(s, waiting.id, { index: 0, node: waiting.node, text: waiting.text, status: 1 }, m.error);
     }
     return { ...s, error: m.error, busy: '', running: null, said: `${m.error.text} ${m.error.do ?? ''}` };
   }
@@ -220,10 +224,10 @@ function where(c) {
   return b ? `${b.node} ${b.step.point} ${b.step.dev ?? ''}` : '';
 }
 
-/** @param {State} s @param {number} id @param {Command} result */
-function answer(s, id, result) {
+/** @param {State} s @param {number} id @param {Command} result @param {ServerError} [error] */
+function answer(s, id, result, error) {
   let found = false;
-  const list = s.console.map((e) => (e.id === id && !e.result ? ((found = true), { ...e, result }) : e));
+  const list = s.console.map((e) => (e.id === id && !e.result ? ((found = true), { ...e, result, error }) : e));
   if (!found) list.push({ id, node: result.node, text: result.text, result });
   return { ...s, console: list };
 }

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from '../../vendor/htm-preact.js';
 import { intentOf } from '../model/keys.js';
-import { localized } from '../model/i18n.js';
+import { errorText, localized, sentence } from '../model/i18n.js';
 import { playTime } from '../model/journey.js';
 import { currentBeats, currentColumns, currentRun, currentStep } from '../model/state.js';
 import { PageContext, page, usePage } from './context.js';
@@ -59,19 +59,11 @@ function Bar() {
   }
   if (s.conn === 'lost') return html`<div class="alert warn" role="status"><span>${t('conn.text')}</span></div>`;
   if (!s.error) return null;
-  const key = `error.${s.error.code}`;
-  const own = t(key) === key ? '' : t(key);
-  const todo = `do.${s.error.code}`;
-  // in English the server's own words, which know more; elsewhere ours, with its reason where only it knows one
-  const rest = s.lang === 'en' || !own ? [own ? s.error.text : '', s.error.do]
-    : [['lost', 'internal', 'no-kernel'].includes(s.error.code) ? sentence(s.error.text) : '', t(todo) === todo ? s.error.do : t(todo)];
-  return html`<div class="alert warn" role="alert"><span><b>${own || s.error.text}</b> ${rest.filter(Boolean).join(' ')}</span>
+  const { title, more } = errorText(s.lang, s.error);
+  return html`<div class="alert warn" role="alert"><span><b>${title}</b> ${more}</span>
     ${s.error.code === 'lost' && html`<button type="button" class="btn small" onClick=${c.rebuild}>${t('act.rebuild')} <${Kbd} k="B" /></button>`}
     <button type="button" class="btn small" onClick=${c.dismiss}>${t('close')}</button></div>`;
 }
-
-/** @param {string | undefined} text */
-const sentence = (text) => (!text || /[.!?。！？]$/.test(text) ? text : `${text}.`);
 
 /** For those who listen to the page. */
 function Said() {

@@ -6,6 +6,7 @@ import { disagreements, words } from '../model/compare.js';
 import { currentColumns, currentRun, currentStep, primary, canRun, shownMode } from '../model/state.js';
 import { usePage } from './context.js';
 import { CommandLine, Kbd, Label, Prose } from './text.js';
+import { plainly } from '../model/terminal.js';
 
 /** @import { Command, Line, LessonStep, Operation, StepRun } from '../protocol' */
 
@@ -132,7 +133,7 @@ function Commands({ lines, step, run }) {
 /** What a command printed: short ones open, long ones folded. @param {{ result: Command, open?: boolean, meant?: boolean }} props */
 export function Output({ result, open, meant }) {
   const { t } = usePage();
-  const text = [result.stdout, result.stderr].filter(Boolean).map((x) => String(x).replace(/\n$/, '')).join('\n');
+  const text = plainly([result.stdout, result.stderr].filter(Boolean).map((x) => String(x).replace(/\n$/, '')).join('\n'));
   const status = result.status !== 0 && html`<span class="status">${t(meant ? 'status.meant' : 'status', { n: result.status })}</span>`;
   const operations = result.operations?.length ? html`<${Operations} list=${result.operations} />` : null;
   if (!text) return status || operations ? html`${status && html`<div class="out">${status}</div>`}${operations}` : null;
@@ -188,7 +189,7 @@ function Verdict({ step, run }) {
   if (run.state === 'skipped' || run.state === 'broken') return null;
   if (!run.answer && !run.observed) return html`<div class="verdict none">${t(s.hello?.backend === 'sim' ? 'verdict.simNone' : 'verdict.none')}</div>`;
   return html`<div class="verdict">
-    <p><b>${t(s.hello?.backend === 'sim' ? (plainly(run.observed) ? 'verdict.sim' : 'verdict.simLabel') : run.explained ? 'verdict.explained' : plainly(run.observed) ? 'verdict' : 'verdict.label')} <${Label} text=${plainly(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
+    <p><b>${t(s.hello?.backend === 'sim' ? (readsAlone(run.observed) ? 'verdict.sim' : 'verdict.simLabel') : run.explained ? 'verdict.explained' : readsAlone(run.observed) ? 'verdict' : 'verdict.label')} <${Label} text=${readsAlone(run.observed) ? run.observed : (localized(s.lang, right?.label) ?? run.observed)} />${t('verdict.stop')}</b>${' '}
       ${chosen && (chosen.id === run.answer ? t('verdict.right') : t('verdict.wrong'))}</p>
     ${chosen && chosen.id !== run.answer && chosen.why && html`<div class="mis"><p class="you">${t('verdict.you')} <${Label} text=${localized(s.lang, chosen.label)} /></p><${Prose} docs=${chosen.why} /></div>`}
     ${right?.why && html`<${Prose} docs=${right.why} />`}
@@ -196,7 +197,7 @@ function Verdict({ step, run }) {
 }
 
 /** Whether a value reads by itself: an address, a number. @param {string | undefined} observed */
-const plainly = (observed) => /^[\d.:/]+$/.test(observed ?? '');
+const readsAlone = (observed) => /^[\d.:/]+$/.test(observed ?? '');
 
 /** @param {{ run: StepRun }} props */
 function Checks({ run }) {
