@@ -1,6 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { backstage, gone, layout, reversed } from '../js/model/scene.js';
+import { backstage, cardHead, gone, layout, reversed, textWidth } from '../js/model/scene.js';
 import { overlap } from '../js/model/travel.js';
 import { snapshots } from './fixtures.js';
 
@@ -141,4 +141,22 @@ test('a path turned round twice is itself', () => {
     assert.equal(reversed(reversed(c.d)), c.d);
   }
   assert.equal(reversed('M0 0L10 0C12 0 14 2 14 6'), 'M14 6C14 2 12 0 10 0L0 0');
+});
+
+test('a card’s head stays inside the card; bridges’ addresses stay apart', () => {
+  assert.deepEqual(cardHead('web', 'process 10002', 166), { name: 'web', role: 'process 10002' });
+  assert.deepEqual(cardHead('lucid_feinler', 'process 10002', 166), { name: 'lucid_feinler', role: '' });
+  const long = cardHead('compassionate_ramanujan_2', 'container', 166);
+  assert.ok(long.name.endsWith('…') && long.name.length > 12 && textWidth(long.name, 13) <= 138, long.name);
+  for (const [n, size] of [1, 2, 3, 4, 6].flatMap((n) => sizes.map((size) => /** @type {const} */ ([n, size])))) {
+    const world = snapshots().namespace;
+    const host = world.nodes.find((x) => x.name === 'host');
+    for (let i = 0; i < n; i++) host.links.push(link(`br${i}`, { type: 'bridge', up: true, addrs: [{ prefix: `172.${17 + i}.0.1/16` }] }));
+    const s = layout(world, size);
+    const room = s.rooms.find((r) => r.side === 'main');
+    for (const [i, b] of s.bars.entries()) {
+      assert.ok(b.x > room.x && b.x + b.w < room.x + room.w, `${n} bridges, ${size.w}: ${b.name} is outside`);
+      if (i && !s.bars[i - 1].crowded) assert.ok(s.bars[i - 1].x + 44 + s.bars[i - 1].addrs[0].length * 6.6 < b.x, `${n} bridges, ${size.w}: the address of ${s.bars[i - 1].name} runs into ${b.name}`);
+    }
+  }
 });

@@ -21,7 +21,7 @@
  * @typedef {Box & { key: string, name: string, kind: string, side: 'left' | 'main' | 'right', unnamed: boolean, keeper?: number, netns?: number, lines: CardLine[], sysctls: string[] }} Room
  * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'tiny' | 'none' }} Gate
  * @typedef {Box & { gates: Gate[] }} Lane
- * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[] }} Bar
+ * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[], crowded: boolean }} Bar
  * @typedef {Point & { key: string, node: string, dev: string, shape: 'dot' | 'chip' | 'none', side: 'left' | 'right' | 'free', lx: number, ly: number, anchor: string, up: boolean, live: boolean, addrs: string[], w: number }} Port
  * @typedef {{ key: string, a: string, b: string, d: string, state: 'up' | 'down' | 'loose', port?: string }} Cable
  * @typedef {Point & { key: string, name: string, lx: number, ly: number }} Junction
@@ -31,6 +31,30 @@
 const cardW = 166;
 const sideW = 178;
 const pitch = 112;
+
+/**
+ * About how wide a text is in the page's sans font, in the same unit as size;
+ * what is not Latin is as wide as high.
+ * @param {string} text
+ * @param {number} size
+ */
+export const textWidth = (text, size) => [...text].reduce((sum, ch) => sum + (ch > '\u2e80' ? 1 : /[mwMW_]/.test(ch) ? 0.86 : /[ijlrtf.:|1 ]/.test(ch) ? 0.37 : 0.6), 0) * size;
+
+/**
+ * What of a card's head fits into its width: the name, shortened if need be,
+ * and its role if there is room for all of that.
+ * @param {string} name
+ * @param {string} role
+ * @param {number} w  of the card
+ */
+export function cardHead(name, role, w) {
+  const room = w - 28;
+  const all = textWidth(name, 13);
+  if (all + 7 + textWidth(role, 11) <= room) return { name, role };
+  let end = name.length;
+  while (end > 1 && textWidth(`${name.slice(0, end)}…`, 13) > room) end--;
+  return { name: all <= room ? name : `${name.slice(0, end)}…`, role: '' };
+}
 
 /** @param {Node} n */
 export const nodeKey = (n) => n.name || `#${n.netns ?? 0}`;
@@ -134,10 +158,15 @@ export function layout(snapshot, size, held = new Map()) {
   const barT = laneB + Math.max(48, Math.min(78, (hostB - laneB) * 0.26));
   const barB = hostB - Math.max(22, Math.min(38, h * 0.06));
   const bridges = (main.links ?? []).filter((l) => l.type === 'bridge');
+  // Three stand as far apart as their addresses need; more of them, closer.
+  const apart = Math.min(142, (hostR - hostL - 256) / Math.max(2, bridges.length - 1));
+  /** @param {string} a */
+  const beside = (a) => (bridges.length === 1 || 44 + a.length * 6.6 < apart ? a : a.split('/')[0]);
   for (const [i, l] of bridges.entries()) {
+    const addrs = bare(l).map(beside);
     scene.bars.push({
-      key: `${mid}|${l.name}`, node: mid, name: l.name, up: l.up, addrs: bare(l),
-      x: hostL + 50 + i * 130, y: barT, w: 34, h: barB - barT,
+      key: `${mid}|${l.name}`, node: mid, name: l.name, up: l.up, addrs, crowded: addrs.some((a) => i < bridges.length - 1 && 44 + a.length * 6.6 >= apart),
+      x: hostL + 50 + i * apart, y: barT, w: 34, h: barB - barT,
     });
   }
 

@@ -9,7 +9,7 @@ export function Header() {
   const title = localized(s.lang, s.lesson?.title);
   return html`<header class="top">
     <a class="logo" href="/" aria-label=${t('home')}>veth<i>lab</i></a>
-    ${title && html`<span class="crumb"><span class="nth">${t('step.of', { n: s.view + 1, total: steps.length })}</span> <b>${title}</b></span>`}
+    ${title && html`<span class="crumb"><span class="nth">${t('step.of', { n: String(s.view + 1).padStart(String(steps.length).length, '\u2007'), total: steps.length })}</span> <b>${title}</b></span>`}
     ${steps.length > 0 && html`<nav class="dots" aria-label=${t('steps')}>
       ${steps.map((step, i) => {
         const how = standing(s, step);

@@ -1,7 +1,7 @@
 // The stage: the world as model/scene.js lays it out, and on it the packet.
 
 import { html, useLayoutEffect, useMemo, useRef, useState } from '../../vendor/htm-preact.js';
-import { layout, gone, mainNode } from '../model/scene.js';
+import { cardHead, layout, gone, mainNode } from '../model/scene.js';
 import { gateOf, leg, spot, placeTicket } from '../model/travel.js';
 import { byRule, isHook, outcome, playTime, routeWord, ruleWord, reason } from '../model/journey.js';
 import { simulated } from '../model/compare.js';
@@ -118,9 +118,10 @@ function RoomView({ room, lit, ghost }) {
       <text class="name" x=${room.x + 22} y=${room.y + 28}>${room.name || t('unnamed')}<tspan class="role" dx="9">${[role, ...room.sysctls].join(' · ')}</tspan></text>
     </g>`;
   }
+  const head = cardHead(room.name || t('unnamed'), role, room.w);
   return html`<g class=${cls} style=${place(room)}>
     <rect width=${room.w} height=${room.h} rx="14" />
-    <text class="name" x="16" y="25">${room.name || t('unnamed')}<tspan class="role" dx="7">${role}</tspan></text>
+    <text class="name" x="16" y="25">${head.name}${head.role && html`<tspan class="role" dx="7">${head.role}</tspan>`}${head.role !== role && html`<title>${`${room.name || t('unnamed')} · ${role}`}</title>`}</text>
     ${room.lines.map((line, i) => html`<${CardText} key=${`${line.t} ${line.text}`} line=${line} y=${46 + i * 18} />`)}
     ${room.lines.length === 0 && html`<text class="dim" x="16" y="46">${t('card.empty')}</text>`}
   </g>`;
@@ -229,8 +230,8 @@ function BarView({ bar, ghost }) {
   return html`<g class=${`bar c-${colour} ${bar.up ? '' : 'down'} ${ghost ? 'leaving' : ''}`} style=${place(bar)}>
     <rect width=${bar.w} height=${bar.h} rx="8" />
     <text class="label" transform=${`translate(${bar.w / 2 + 4.5} ${bar.h / 2}) rotate(-90)`}>${bar.name}</text>
-    <text class="sub" x=${bar.w + 10} y="14">${t('point.bridge')}${bar.up ? '' : ' · down'}</text>
-    ${bar.addrs.map((a, i) => html`<text key=${a} class=${`mono ink c-${s.colours.get(a.split('/')[0]) ?? 'none'}`} x=${bar.w + 10} y=${32 + i * 16}>${a}</text>`)}
+    ${bar.crowded ? html`<title>${[bar.name, ...bar.addrs].join(' · ')}</title>` : html`<text class="sub" x=${bar.w + 10} y="14">${t('point.bridge')}${bar.up ? '' : ' · down'}</text>`}
+    ${!bar.crowded && bar.addrs.map((a, i) => html`<text key=${a} class=${`mono ink c-${s.colours.get(a.split('/')[0]) ?? 'none'}`} x=${bar.w + 10} y=${32 + i * 16}>${a}</text>`)}
   </g>`;
 }
 
