@@ -92,7 +92,18 @@ func (c *call) cliRestart(path string, args []string) (int, error) {
 func (c *call) cliKill(path string, args []string) (int, error) {
 	f := newFlags(path, "[OPTIONS] CONTAINER [CONTAINER...]", "Kill one or more running containers", 1, -1)
 	signal := f.text("signal", "s")
-	return c.some(f, args, func(ct *Container) error {
+	args, st, done := c.parse(f, args)
+	if done {
+		return st, nil
+	}
+	return c.each(args, func(name string) error {
+		if !c.d.Running {
+			return errNoDaemon
+		}
+		ct, err := c.lookup(name)
+		if err != nil {
+			return refuse(NotFound, "Cannot kill container: %s: %v", name, err)
+		}
 		if !ct.Running {
 			return refuse(Conflict, "Cannot kill container: %s: Container %s is not running", ct.Name, ct.ID)
 		}
@@ -163,20 +174,31 @@ func (c *call) cliRename(path string, args []string) (int, error) {
 	if !c.connected() {
 		return 1, nil
 	}
-	ct, err := c.lookup(strings.TrimSpace(args[0]))
-	if err != nil {
-		return c.fail(err)
+	from, to := strings.TrimSpace(args[0]), strings.TrimSpace(args[1])
+	if from == "" || to == "" {
+		fmt.Fprintln(&c.errs, "Error: Neither old nor new names may be empty")
+		return 1, nil
 	}
-	if ct.Name == args[1] {
-		return c.fail(refuse(Invalid, "Renaming a container with the same name as its current name"))
-	}
-	if err := c.reserve(ct, args[1]); err != nil {
-		if e, is := err.(*Error); is {
-			err = refuse(e.Kind, "Error when allocating new name: %s", e.Text)
-		}
-		return c.fail(err)
+	if err := c.rename(from, to); err != nil {
+		fmt.Fprintf(&c.errs, "%s\nError: failed to rename container named %s\n", c.said(err), from)
+		return 1, nil
 	}
 	return 0, nil
+}
+
+// rename gives a container another name ((*Daemon).ContainerRename).
+func (c *call) rename(from, to string) error {
+	ct, err := c.lookup(from)
+	if err != nil {
+		return err
+	}
+	if ct.Name == to {
+		return refuse(Invalid, "Renaming a container with the same name as its current name")
+	}
+	if err := c.reserve(ct, to); err != nil {
+		return refuse(System, "Error when allocating new name: %v", err)
+	}
+	return nil
 }
 
 func (c *call) cliExec(path string, args []string) (int, error) {
@@ -259,7 +281,7 @@ func (c *call) cliPort(path string, args []string) (int, error) {
 	}
 	k, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		fmt.Fprintf(&c.errs, "Invalid port: %s\n", port) // nat.NewPort
+		fmt.Fprintln(&c.errs, err) // nat.NewPort
 		return 1, nil
 	}
 	some := false

@@ -217,7 +217,10 @@ func (r *runFlags) spec(args []string) (*spec, error) {
 	}
 	if len(s.networks) > 0 {
 		ct.NetworkMode = s.networks[0]
-		if !userDefined(s.networks[0]) {
+		if !userDefined(s.networks[0]) { // parseNetworkAttachmentOpt
+			if len(s.aliases) > 0 {
+				return nil, errors.New("network-scoped aliases are only supported for user-defined networks")
+			}
 			if len(s.links) > 0 && !strings.HasPrefix(s.networks[0], "container") {
 				return nil, errors.New("links are only supported for user-defined networks")
 			}

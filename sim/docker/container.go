@@ -156,6 +156,9 @@ func (c *call) create(s *spec) (*Container, error) {
 		if !ok {
 			alias = name
 		}
+		if name == "" {
+			return nil, refuse(Invalid, "could not get container for : invalid name or ID supplied: \"\"")
+		}
 		child, err := c.lookup(name)
 		if err != nil {
 			return nil, refuse(Invalid, "could not get container for %s: %v", name, err)
@@ -269,6 +272,9 @@ func (c *call) start(ct *Container) (err error) {
 		if other, err = c.lookup(id); err != nil {
 			return err
 		}
+		if other == ct {
+			return refuse(System, "cannot join own network")
+		}
 		if !other.Running {
 			return refuse(Conflict, "cannot join network of a non running container: %s", id)
 		}
@@ -319,6 +325,10 @@ func (c *call) start(ct *Container) (err error) {
 		for _, ep := range c.sorted(ct) {
 			if n := c.d.networkByID(ep.Network); n != nil {
 				if err := c.populate(ct, n, ep); err != nil {
+					if e, is := err.(*Error); is { // runc has a hook of dockerd's do it
+						return refuse(e.Kind, "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: "+
+							"error running hook #0: error running hook: exit status 1, stdout: , stderr: time=%q level=fatal msg=%q: unknown", time.Unix(0, int64(c.now())).UTC().Format(time.RFC3339), e.Text)
+					}
 					return err
 				}
 			}

@@ -296,7 +296,7 @@ type Pool struct {
 	Last    netip.Addr   // given out last: the search goes on after it
 }
 
-// network returns the network of that name or beginning of an ID, or nil.
+// networkByID returns the network of an ID, or nil.
 func (d *Daemon) networkByID(id string) *Network {
 	for _, n := range d.Networks {
 		if n.ID == id {
@@ -306,7 +306,7 @@ func (d *Daemon) networkByID(id string) *Network {
 	return nil
 }
 
-// running returns the endpoints in a network of the containers that run.
+// attached returns the containers that run and are in a network.
 func (d *Daemon) attached(n *Network) (cs []*Container) {
 	for _, c := range d.Containers {
 		if c.Running && c.endpoint(n) != nil {

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,6 +21,12 @@ import (
 
 // createEndpoint gives a container an address in a network and makes its pair.
 func (c *call) createEndpoint(ct *Container, n *Network, ep *Endpoint) (err error) {
+	ips := ct.HostIPs
+	defer func() {
+		if err != nil {
+			ct.HostIPs = ips
+		}
+	}()
 	switch n.Driver {
 	case "null", "host":
 		return nil
@@ -130,14 +137,18 @@ func (c *call) enter(ct *Container, n *Network, ep *Endpoint, prefix string, bit
 	if err := c.do("ip link set dev %s netns %s", ep.PeerDev, ct.pid()); err != nil {
 		return refuse(System, "failed to add interface %s to sandbox: failed to set namespace on link %q: %s", ep.PeerDev, ep.PeerDev, reason(err))
 	}
-	for _, line := range []string{
-		"ip link set dev " + ep.PeerDev + " name " + ep.Dev,
-		"ip link set dev " + ep.Dev + " address " + ep.MAC,
-		fmt.Sprintf("ip addr add %s/%d broadcast + dev %s", ep.IP, bits, ep.Dev),
-		"ip link set dev " + ep.Dev + " up",
+	address := netip.PrefixFrom(ep.IP, bits)
+	for _, step := range []struct{ line, wrong string }{ // osl/interface_linux.go
+		{"ip link set dev " + ep.PeerDev + " name " + ep.Dev, fmt.Sprintf("error renaming interface %q to %q", ep.PeerDev, ep.Dev)},
+		{"ip link set dev " + ep.Dev + " address " + ep.MAC, fmt.Sprintf("error setting interface %q MAC to %q", ep.PeerDev, ep.MAC)},
+		{fmt.Sprintf("ip addr add %s broadcast + dev %s", address, ep.Dev), fmt.Sprintf("error setting interface %q IP to %s", ep.PeerDev, address)},
+		{"ip link set dev " + ep.Dev + " up", fmt.Sprintf("failed to set link %q up", ep.Dev)},
 	} {
-		if err := c.within(ct, "%s", line); err != nil {
-			return refuse(System, "failed to add interface %s to sandbox: %s", ep.PeerDev, reason(err))
+		if err := c.within(ct, "%s", step.line); err != nil {
+			if l := (lost{}); errors.As(err, &l) {
+				return err
+			}
+			return refuse(System, "failed to add interface %s to sandbox: %s: %s", ep.PeerDev, step.wrong, reason(err))
 		}
 	}
 	return nil

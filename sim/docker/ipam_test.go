@@ -83,3 +83,39 @@ func TestNext(t *testing.T) {
 		t.Errorf("%s out of an empty pool", a)
 	}
 }
+
+// A swarm's next subnet is the next of its base that overlaps with none, and also
+// of millions it is soon found.
+func TestFreeSubnet(t *testing.T) {
+	network := func(subnets ...string) *Network {
+		n := &Network{}
+		for _, s := range subnets {
+			n.Pools = append(n.Pools, Pool{Subnet: netip.MustParsePrefix(s)})
+		}
+		return n
+	}
+	for _, c := range []struct {
+		base  string
+		size  int
+		next  int
+		taken []string
+		want  string
+	}{
+		{"10.0.0.0/8", 24, 0, nil, "10.0.0.0/24"},
+		{"10.0.0.0/8", 24, 1, []string{"10.0.0.0/24", "10.0.1.0/25"}, "10.0.2.0/24"},
+		{"10.0.0.0/8", 24, 0, []string{"10.0.0.0/9", "10.128.0.16/28"}, "10.128.1.0/24"},
+		{"10.0.0.0/8", 24, 0, []string{"0.0.0.0/1"}, ""},
+		{"10.0.0.0/30", 30, 1, nil, "10.0.0.0/30"},
+		{"10.0.0.0/24", 26, 3, []string{"10.0.0.192/26", "10.0.0.0/25"}, "10.0.0.128/26"},
+		{"0.0.0.0/0", 0, 0, []string{"10.0.0.0/8"}, ""},
+		{"8.0.0.0/5", 29, 5, []string{"12.0.0.0/6", "10.0.0.0/7", "9.0.0.0/8", "8.0.0.0/8"}, ""},
+	} {
+		cl := &Cluster{Base: netip.MustParsePrefix(c.base), Size: c.size, NextPool: c.next, Networks: []*Network{network(c.taken...)}}
+		for range 1000 { // of 2^24, one by one, this would take minutes
+			cl.NextPool = c.next
+			if got := cl.freeSubnet(); got != c.want {
+				t.Fatalf("%+v: %q", c, got)
+			}
+		}
+	}
+}

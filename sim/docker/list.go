@@ -31,6 +31,9 @@ var psHeaders = Row{ID: "CONTAINER ID", Names: "NAMES", Image: "IMAGE", Command:
 
 const psTable = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
 
+// clientTypes are what the client calls our rows, which an error of a template names.
+var clientTypes = map[string]string{"docker.Row": "*formatter.ContainerContext", "docker.NetworkRow": "*network.networkContext", "docker.NodeRow": "*node.nodeContext"}
+
 // table prints rows in a client's format: "table …" has headers and columns. A
 // format of "" is the given one.
 func table[T any](c *call, format, usual string, headers T, rows []T) (int, error) {
@@ -53,7 +56,7 @@ func table[T any](c *call, format, usual string, headers T, rows []T) (int, erro
 	}
 	for _, r := range rows {
 		if err := t.execute(&b, r); err != nil {
-			fmt.Fprintf(&c.errs, "template parsing error: %v\n", err)
+			fmt.Fprintf(&c.errs, "failed to execute template: %s\n", strings.ReplaceAll(err.Error(), fmt.Sprintf("type %T", r), "type "+clientTypes[fmt.Sprintf("%T", r)]))
 			return 1, nil
 		}
 		b.WriteString("\n")
@@ -205,7 +208,7 @@ func (c *call) cliList(path string, args []string) (int, error) {
 	limit := -1
 	if latest.on() {
 		limit = 1
-	} else if last.set {
+	} else if last.set && last.int() > 0 {
 		limit = last.int()
 	}
 	var rows []Row

@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -133,6 +132,9 @@ func (c *call) newNetwork(n *Network) error {
 			return refuse(Forbid, "cannot create network %s (%s): conflicts with network %s (%s): networks have same bridge name", n.ID, n.Bridge, other.ID, other.Bridge)
 		}
 	}
+	if strings.ContainsAny(n.Bridge, "/: \t\n\v\f\r") { // dev_valid_name, net/core/dev.c
+		return refuse(System, "invalid argument")
+	}
 	if err := c.bridgeUp(n); err != nil {
 		if r, is := err.(*Refused); is {
 			return refuse(System, "%s", errnoText(r))
@@ -214,5 +216,3 @@ func errnoText(r *Refused) string {
 	}
 	return strings.ToLower(strings.TrimSuffix(text, "."))
 }
-
-var _ = fmt.Sprint

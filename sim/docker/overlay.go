@@ -1,6 +1,8 @@
 package docker
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,7 +30,7 @@ import (
 // header, IP, UDP and VXLAN, 50 bytes.
 const overlayMTU = 1450
 
-// inside does a line in a namespace that has a name.
+// in does a line in a namespace that has a name.
 func (c *call) in(netns, format string, args ...any) error {
 	return c.do("ip netns exec %s %s", netns, fmt.Sprintf(format, args...))
 }
@@ -59,26 +61,41 @@ func (c *call) takePart(n *Network) error {
 	if err != nil {
 		return err
 	}
-	return c.partUp(local, ip)
+	if err := c.partUp(local, ip); err != nil {
+		cl.giveBack(n.ID, ip)
+		return err
+	}
+	return nil
 }
 
 // partUp makes a network's namespace on this machine, and the sandbox with the
-// machine's own address in it ((*network).createLoadBalancerSandbox).
-func (c *call) partUp(n *Network, ip netip.Addr) error {
+// machine's own address in it ((*network).createLoadBalancerSandbox). Where
+// something is in their way nothing is left of them, and why only dockerd's log
+// would say.
+func (c *call) partUp(n *Network, ip netip.Addr) (err error) {
 	b := &Balance{Network: n.ID, Box: &Container{ID: c.newID(), Name: "lb-" + n.Name, Box: "lb_" + n.ID[:9], Node: c.d.Machine}}
 	if n.Ingress {
 		b.Box.Name, b.Box.Box = "ingress-sbox", "ingress_sbox"
 	}
-	c.d.Swarm.Boxes = append(c.d.Swarm.Boxes, b)
 	box := b.Box
+	defer func() {
+		if l := (lost{}); err == nil || errors.As(err, &l) {
+			return
+		}
+		err = refuse(System, "%s", notAttached)
+		if c.d.part(n) != nil {
+			err = cmp.Or(c.partDown(b, true), err)
+		}
+	}()
 	if err := c.do("ip netns add %s", box.Box); err != nil {
-		return err
-	}
-	if err := c.within(box, "ip link set dev lo up"); err != nil {
 		return err
 	}
 	ep := &Endpoint{ID: c.newID(), Network: n.ID, IP: ip}
 	box.Endpoints = []*Endpoint{ep}
+	c.d.Swarm.Boxes = append(c.d.Swarm.Boxes, b)
+	if err := c.within(box, "ip link set dev lo up"); err != nil {
+		return err
+	}
 	if err := c.joinOverlay(n, ep); err != nil {
 		return err
 	}
@@ -114,7 +131,11 @@ func (c *call) partDown(b *Balance, keep bool) error {
 			return err
 		}
 	}
-	for _, line := range []string{"ip netns del " + box.Box, "ip netns exec " + b.Netns + " ip link del vxlan0", "ip netns del " + b.Netns} {
+	lines := []string{"ip netns del " + box.Box}
+	if b.Netns != "" {
+		lines = append(lines, "ip netns exec "+b.Netns+" ip link del vxlan0", "ip netns del "+b.Netns)
+	}
+	for _, line := range lines {
 		if err := c.try("%s", line); err != nil {
 			return err
 		}
@@ -136,11 +157,12 @@ func (c *call) networkNetns(n *Network, b *Balance) error {
 			}
 		}
 	}
-	b.Netns = "1-" + n.ID[:10]
+	netns := "1-" + n.ID[:10]
 	bridge, tunnel := fmt.Sprintf("ov-%06x-%s", n.VNI, n.ID[:5]), fmt.Sprintf("vx-%06x-%s", n.VNI, n.ID[:5])
-	if err := c.do("ip netns add %s", b.Netns); err != nil {
+	if err := c.do("ip netns add %s", netns); err != nil {
 		return err
 	}
+	b.Netns = netns
 	pool := n.Pools[0]
 	for _, line := range []string{
 		"ip link set dev lo up",
@@ -154,7 +176,7 @@ func (c *call) networkNetns(n *Network, b *Balance) error {
 		}
 	}
 	if err := c.do("ip link add name %s mtu %d type vxlan id %d dstport %d proxy l2miss l3miss", tunnel, overlayMTU, n.VNI, cl.Port); err != nil {
-		return refuse(System, "network sandbox join failed: subnet sandbox join failed for %q: error creating vxlan interface: %s", pool.Subnet, reason(err))
+		return err
 	}
 	if err := c.port(b.Netns, tunnel, "vxlan0"); err != nil {
 		return err
@@ -240,6 +262,8 @@ func (c *call) attachOverlay(ct *Container, n *Network, ep *Endpoint) (err error
 	ep.MAC = ct.MAC
 	if c.d.part(n) == nil {
 		if err := c.takePart(n); err != nil {
+			cl.giveBack(n.ID, ep.IP)
+			ep.IP = netip.Addr{}
 			return err
 		}
 	}

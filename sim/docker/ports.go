@@ -121,7 +121,7 @@ func portRange(s string) (low, high uint16, err error) {
 			return 0, 0, err
 		}
 		if b < a {
-			return 0, 0, fmt.Errorf("invalid range specified for port: %s", s)
+			return 0, 0, fmt.Errorf("Invalid range specified for the Port: %s", s)
 		}
 	}
 	return uint16(a), uint16(b), nil

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -177,7 +178,24 @@ func (c *call) swarmInit(addr netip.Addr, port uint16, base netip.Prefix, size, 
 	if err := c.allocateNetwork(cl, ingress); err != nil {
 		return nil, nil, err
 	}
-	return cl, me, c.takePart(ingress)
+	return cl, me, c.takeIngress(cl)
+}
+
+// takeIngress makes this machine's part of the ingress network. Where something is
+// in its way dockerd writes that in its log, and tries again with every network
+// that comes (daemon.SetupIngress).
+func (c *call) takeIngress(cl *Cluster) error {
+	for _, n := range cl.Networks {
+		if !n.Ingress || c.d.part(n) != nil {
+			continue
+		}
+		if err := c.takePart(n); err != nil {
+			if l := (lost{}); errors.As(err, &l) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (c *call) token(secret string) string { return "SWMTKN-1-" + secret + "-" + c.letters(25) }
@@ -242,12 +260,7 @@ func (c *call) swarmJoin(token string, remote netip.AddrPort, addr netip.Addr) e
 	me := &SwarmNode{ID: c.swarmID(), Machine: c.d.Machine, Addr: addr, Gossip: c.hex(12)}
 	cl.Nodes = append(cl.Nodes, me)
 	c.d.Swarm = &Swarm{Cluster: cl.ID, Node: me.ID}
-	for _, n := range cl.Networks {
-		if n.Ingress {
-			return c.takePart(n)
-		}
-	}
-	return nil
+	return c.takeIngress(cl)
 }
 
 // swarmLeave takes this machine out of its swarm. Its containers run on, without
@@ -296,7 +309,18 @@ func (c *call) swarmLeave(force bool) error {
 	}
 	me.Left = c.now()
 	c.d.Swarm = nil
+	c.engine.forgetSwarm(cl)
 	return nil
+}
+
+// forgetSwarm forgets a swarm that no machine is in any more.
+func (e *Engine) forgetSwarm(cl *Cluster) {
+	for _, d := range e.daemons {
+		if d.Swarm != nil && d.Swarm.Cluster == cl.ID {
+			return
+		}
+	}
+	delete(e.clusters, cl.ID)
 }
 
 // goneAfter is when a manager takes a machine that it no longer hears of to be
@@ -330,7 +354,7 @@ func (c *call) overlayCreate(n *Network) (*Network, error) {
 	if err := c.allocateNetwork(cl, n); err != nil {
 		return nil, err
 	}
-	return n, nil
+	return n, c.takeIngress(cl)
 }
 
 // rejoin is what a daemon that starts again does in its swarm.
@@ -346,10 +370,16 @@ func (c *call) rejoin() error {
 				local = n.local()
 				c.d.Networks = append(c.d.Networks, local)
 			}
-			return c.partUp(local, t.IP)
+			if err := c.partUp(local, t.IP); err != nil {
+				if l := (lost{}); errors.As(err, &l) {
+					return err
+				}
+				cl.giveBack(n.ID, t.IP)
+			}
+			break
 		}
 	}
-	return nil
+	return c.takeIngress(cl)
 }
 
 // allocateNetwork gives a network its VNI and its subnet, and tells the manager's
@@ -364,11 +394,35 @@ func (c *call) allocateNetwork(cl *Cluster, n *Network) error {
 	return nil
 }
 
-// taken reports whether a subnet overlaps with a network's.
-func (cl *Cluster) taken(p netip.Prefix) bool {
-	return slices.ContainsFunc(cl.Networks, func(n *Network) bool {
-		return slices.ContainsFunc(n.Pools, func(q Pool) bool { return q.Subnet.Overlaps(p) })
-	})
+// overlap returns the subnet of a network's that overlaps with p.
+func (cl *Cluster) overlap(p netip.Prefix) (subnet netip.Prefix, taken bool) {
+	for _, n := range cl.Networks {
+		for _, q := range n.Pools {
+			if q.Subnet.Overlaps(p) {
+				return q.Subnet, true
+			}
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// freeSubnet is the next network of Base's that overlaps with none, "" where there
+// is none. The search goes on where the last one ended. A subnet that is taken is
+// passed in one step: Base may have millions.
+func (cl *Cluster) freeSubnet() string {
+	base, host := cl.Base.Masked(), 32-cl.Size
+	count := 1 << (cl.Size - base.Bits())
+	for i := 0; i < count; {
+		at := (cl.NextPool + i) % count
+		p := netip.PrefixFrom(nth(base, uint32(at)<<host), cl.Size)
+		q, taken := cl.overlap(p)
+		if !taken {
+			cl.NextPool = at + 1
+			return p.String()
+		}
+		i += int(hostPart(last(q), base)>>host) - at + 1
+	}
+	return ""
 }
 
 // assign gives a network what it asks for, or the next free subnet.
@@ -377,18 +431,13 @@ func (cl *Cluster) assign(n *Network) {
 	if len(n.IPAM) > 0 {
 		cfg = n.IPAM[0]
 	} else {
-		count := 1 << (cl.Size - cl.Base.Bits())
-		for i := range count {
-			at := (cl.NextPool + i) % count
-			p := netip.PrefixFrom(nth(cl.Base.Masked(), uint32(at)<<(32-cl.Size)), cl.Size)
-			if !cl.taken(p) {
-				cl.NextPool, cfg.Subnet = at+1, p.String()
-				break
-			}
-		}
+		cfg.Subnet = cl.freeSubnet()
 	}
 	subnet, err := netip.ParsePrefix(cfg.Subnet)
-	if err != nil || cl.taken(subnet.Masked()) {
+	if err != nil {
+		return
+	}
+	if _, taken := cl.overlap(subnet.Masked()); taken {
 		return
 	}
 	p := Pool{Subnet: subnet.Masked()}
