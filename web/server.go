@@ -94,13 +94,18 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("reading the page's files: %w", err)
 	}
 	type entry struct {
-		ID    string       `json:"id"`
-		Title lessons.Text `json:"title"`
-		Steps int          `json:"steps"`
+		ID    string                   `json:"id"`
+		Title lessons.Text             `json:"title"`
+		Intro map[string][]lessons.Doc `json:"intro"` // its first paragraph
+		Steps int                      `json:"steps"`
 	}
 	list := []entry{}
 	for _, l := range cfg.Lessons {
-		list = append(list, entry{l.ID, l.Title, len(l.Steps)})
+		intro := map[string][]lessons.Doc{}
+		for lang, docs := range l.Intro {
+			intro[lang] = docs[:min(1, len(docs))]
+		}
+		list = append(list, entry{l.ID, l.Title, intro, len(l.Steps)})
 		s.byID[l.ID] = l
 		if s.bodies[l.ID], err = json.Marshal(l); err != nil {
 			return nil, fmt.Errorf("lesson %s: %w", l.ID, err)
@@ -113,6 +118,7 @@ func New(cfg Config) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /lesson/{id}", s.page)
+	mux.HandleFunc("GET /{id}", s.page)
 	mux.HandleFunc("GET /assets/{path...}", func(w http.ResponseWriter, r *http.Request) {
 		s.files.serve(w, r, r.PathValue("path"))
 	})
@@ -166,7 +172,24 @@ func (s *Server) Close() {
 	s.jobs.Wait()
 }
 
-func (s *Server) page(w http.ResponseWriter, r *http.Request) { s.files.serve(w, r, "index.html") }
+// page answers with the page. Of an address that is none of its lessons it
+// says, with status 404, which there are.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	if id := r.PathValue("id"); id != "" && s.byID[id] == nil {
+		w = &notFound{w}
+	}
+	s.files.serve(w, r, "index.html")
+}
+
+// notFound turns an answer's status 200 into 404.
+type notFound struct{ http.ResponseWriter }
+
+func (w *notFound) WriteHeader(status int) {
+	if status == http.StatusOK {
+		status = http.StatusNotFound
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
 
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()

@@ -74,7 +74,9 @@ func TestFiles(t *testing.T) {
 	}{
 		{"/", 200, "text/html; charset=utf-8", "<title>vethlab"},
 		{"/lesson/test", 200, "text/html; charset=utf-8", "<title>vethlab"},
-		{"/lesson/nix", 200, "text/html; charset=utf-8", "<title>vethlab"}, // the page says so in the learner's language
+		{"/test", 200, "text/html; charset=utf-8", "<title>vethlab"},
+		{"/lesson/nix", 404, "text/html; charset=utf-8", "<title>vethlab"}, // the page says so in the learner's language
+		{"/nix", 404, "text/html; charset=utf-8", "<title>vethlab"},
 		{"/assets/js/app.js", 200, "text/javascript; charset=utf-8", "export"},
 		{"/assets/vendor/p.mjs", 200, "text/javascript; charset=utf-8", "export"},
 		{"/assets/css/app.css", 200, "text/css; charset=utf-8", "body"},
@@ -83,8 +85,7 @@ func TestFiles(t *testing.T) {
 		{"/assets/js/", 404, "text/plain; charset=utf-8", "no such file"},
 		{"/assets/js/nix.js", 404, "text/plain; charset=utf-8", "no such file"},
 		{"/assets/%2e%2e/server.go", 404, "text/plain; charset=utf-8", "no such file"},
-		{"/nix", 404, "text/plain; charset=utf-8", ""},
-		{"/api/lessons", 200, "application/json", `[{"id":"test","title":{"en":"A test"},"steps":4}]`},
+		{"/api/lessons", 200, "application/json", `[{"id":"test","title":{"en":"A test"},"intro":{},"steps":4}]`},
 		{"/api/lessons/test", 200, "application/json", `"commands":[{"node":"host","text":"ip netns add ns1"}`},
 		{"/api/lessons/nix", 404, "application/json", `"code":"unknown-lesson"`},
 		{"/healthz", 200, "application/json", `"labs":0`},

@@ -29,9 +29,9 @@ export function createController({ get, dispatch }) {
   };
 
   const c = {
-    /** Fetches the lesson the address names, and opens its lab. */
+    /** Fetches the lesson the address names (/lesson/ID, or /ID), and opens its lab. */
     async start() {
-      const [, id = ''] = /^\/lesson\/([^/]+)/.exec(location.pathname) ?? [];
+      const [, id = ''] = /^\/(?:lesson\/)?([^/]+)/.exec(location.pathname) ?? [];
       const lessons = await fetchJSON('/api/lessons');
       const list = Array.isArray(lessons) ? lessons : (lessons?.lessons ?? []);
       dispatch({ type: 'lessons', lessons: list });

@@ -92,7 +92,10 @@ function useKeyboard(store, c) {
       switch (intent) {
         case 'forward': return c.forward();
         case 'back': return c.back();
-        case 'primary': return c.primary();
+        case 'primary': {
+          const onward = document.querySelector('a.onward.p');
+          return onward instanceof HTMLElement ? onward.click() : c.primary();
+        }
         case 'play': return c.play();
         case 'first': return c.seek(0);
         case 'last': return c.seek(currentColumns(s).length - 1);

@@ -60,13 +60,16 @@ function turn(e, by) {
   requestAnimationFrame(() => /** @type {HTMLElement | null} */ (list.querySelector('[aria-selected=true]'))?.focus());
 }
 
-/** @param {{ tab: Tab }} props */
+/** How many there are, in the room of as many digits as there may well be: the tabs beside it stay where they are. @param {{ tab: Tab }} props */
 function Count({ tab }) {
   const { s } = usePage();
   const node = s.snapshot?.nodes.find((n) => n.name === shownNode(s));
-  const n = tab === 'packets' ? s.seen : tab === 'conntrack' ? (node?.conns?.length ?? 0)
-    : tab === 'journey' && currentTrace(s) ? currentColumns(s).length : 0;
-  return n ? html` <span class="count">${n}</span>` : null;
+  const count = {
+    journey: () => (currentTrace(s) ? currentColumns(s).length : 0),
+    packets: () => s.seen,
+    conntrack: () => node?.conns?.length ?? 0,
+  }[/** @type {string} */ (tab)];
+  return count ? html` <span class="count">${count() || ''}</span>` : null;
 }
 
 /** The edge that is dragged, or moved with the arrow keys. */

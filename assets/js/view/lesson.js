@@ -212,6 +212,15 @@ function Checks({ run }) {
   </details>`;
 }
 
+/** Where to go from a lesson that is done. */
+function Onward() {
+  const { s, t } = usePage();
+  const list = s.lessons ?? [];
+  const next = list[list.findIndex((l) => l.id === s.lesson?.id) + 1];
+  if (!next) return html`<a class="btn onward" href="/">${t('act.lessons')}</a>`;
+  return html`<a class="btn p onward" href=${`/lesson/${encodeURIComponent(next.id)}`} title=${localized(s.lang, next.title)}>${t('act.onward')} <${Kbd} k="⏎" /></a>`;
+}
+
 function Actions() {
   const { s, c, t } = usePage();
   const what = primary(s);
@@ -221,7 +230,7 @@ function Actions() {
   const labels = { run: 'act.run', next: 'act.next', reach: 'act.reach', rebuild: 'act.rebuild', finish: 'act.finish', wait: 'act.wait', none: 'act.none' };
   const inJourney = currentColumns(s).length > 0 && s.beat < currentColumns(s).length - 1;
   return html`<div class="actions">
-    ${what === 'finish' || what === 'none' ? html`<span class="finished">${t(labels[what])}</span>`
+    ${what === 'finish' || what === 'none' ? html`<span class="finished">${t(labels[what])}</span>${what === 'finish' && html`<${Onward} />`}`
       : html`<button type="button" class="btn p" disabled=${waiting} onClick=${c.primary}>${waiting && html`<i class="spin"></i>`}${t(labels[what])} <${Kbd} k=${what === 'rebuild' ? 'B' : inJourney ? '⏎' : '→'} /></button>`}
     ${what === 'rebuild' ? '' : s.running ? html`<button type="button" class="btn" onClick=${c.stop}>${t('act.stop')}</button>`
       : html`<button type="button" class="btn" disabled=${waiting || (!run && s.view === 0)} onClick=${c.undo}>${t(run && canRun(s) ? 'act.undo' : 'act.back')} <${Kbd} k="←" /></button>`}
