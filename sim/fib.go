@@ -79,7 +79,8 @@ type fib struct {
 	tables   map[int]*fibTable
 	local    *fibTable // the two of them that every packet asks
 	main     *fibTable
-	used     bool     // main and local are there: they have had a route
+	used     bool     // main is there: it has had a route, or local has
+	home     bool     // local is there: the node has had an address
 	policies []policy // in the order they are tried
 	// custom is set with the first policy somebody adds or deletes
 	// (fib_has_custom_rules). Until then tables local and main are one trie
@@ -145,11 +146,24 @@ func (n *Netns) fibChanged() { n.fib.gen++ }
 func (f *fib) newTable(id int) *fibTable {
 	t := f.tables[id]
 	f.used = f.used || id == tableMain || id == tableLocal
+	f.home = f.home || id == tableLocal
 	if t == nil {
 		t = &fibTable{id: id, made: len(f.tables)}
 		f.tables[id] = t
 	}
 	return t
+}
+
+// has reports whether a table was ever made: those that init makes are none before
+// somebody puts a route into them (fib_get_table).
+func (f *fib) has(id int) bool {
+	switch id {
+	case tableLocal:
+		return f.home
+	case tableMain:
+		return f.used
+	}
+	return f.tables[id] != nil
 }
 
 // ids are the tables in the order of their numbers.
@@ -319,13 +333,18 @@ func pick(rows []*fibRow, fl *flowi) *fibRow {
 // (inet_addr_type, net/ipv4/fib_frontend.c).
 func (n *Netns) addrType(ip IP) rtType { return n.addrTypeIn(ip, tableLocal, nil) }
 
-// addrTypeIn asks a table, and with dev counts only rows of that link.
+// addrTypeIn asks a table, and with dev counts only rows of that link. Where there
+// is no such table, as none is local before the first address, any address is
+// broadcast.
 func (n *Netns) addrTypeIn(ip IP, table int, dev *Link) rtType {
 	switch {
 	case ip.zeronet() || ip.broadcast():
 		return rtnBroadcast
 	case ip.multicast():
 		return rtnMulticast
+	}
+	if !n.fib.has(table) {
+		return rtnBroadcast
 	}
 	r, errno := n.fib.tableLookup(table, &flowi{dst: ip})
 	if errno == 0 && (dev == nil || r.dev == dev) {

@@ -78,6 +78,7 @@ func (w *World) ipFinishOutput(n *Netns, p *packet) {
 func (w *World) ipFinishOutput2(p *packet) {
 	out := p.route.dev
 	if out.kind == kindLoopback {
+		out.neighLookup(0, true) // only a listing shows it
 		p.setMACs(0, 0)
 		w.devXmit(out, p)
 		return

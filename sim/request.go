@@ -29,12 +29,7 @@ func (w *World) Request(ctx context.Context, node string, fn func(*Netns) *op.Fa
 
 // HasTable reports whether the node has a routing table: one is made with its
 // first route (fib_new_table), and stays.
-func (n *Netns) HasTable(id int) bool {
-	if id == tableMain || id == tableLocal {
-		return n.fib.used
-	}
-	return n.fib.tables[id] != nil
-}
+func (n *Netns) HasTable(id int) bool { return n.fib.has(id) }
 
 // State is what the node holds.
 func (n *Netns) State() state.Node { return n.snapshot() }

@@ -226,9 +226,12 @@ func routesLocalnet(n *state.Node, dev string) bool {
 	return n.Sysctls["net.ipv4.conf.all.route_localnet"] == "1" || n.Sysctls["net.ipv4.conf."+dev+".route_localnet"] == "1"
 }
 
+// everybody is the address of all who share a link.
+var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // toAll reports whether an address is for everybody: a network's last one.
 func toAll(n *state.Node, ip netip.Addr) bool {
-	return ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || ip.IsMulticast() || slices.ContainsFunc(n.Links, func(l state.Link) bool {
+	return ip == everybody || ip.IsMulticast() || slices.ContainsFunc(n.Links, func(l state.Link) bool {
 		return slices.ContainsFunc(l.Addrs, func(a state.Addr) bool {
 			return a.Broadcast == ip.String() || a.Prefix.Bits() < 31 && last(a.Prefix) == ip
 		})
@@ -299,7 +302,8 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 	switch {
 	case last.hooks == nil:
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
-	case dev != "lo" && h.Src.IsLoopback() && !routeLocal:
+	case h.Src.IsMulticast() || h.Src == everybody || h.Src.As4()[0] == 0 && h.Dst != everybody,
+		dev != "lo" && h.Src.IsLoopback() && !h.Dst.IsLoopback() && !routeLocal:
 		refuse(trace.CodeMartianSource, "martian source")
 		set(trace.Martian, trace.Explained, trace.CodeMartianSource, "src", h.Src.String(), "dev", dev)
 	case dev != "lo" && h.Dst.IsLoopback() && !routeLocal:

@@ -445,7 +445,7 @@ func (i *iproute) routeList(flush bool) {
 		return
 	}
 	rows := i.routes(f.table)
-	if f.table != 0 && f.table != tableMain && f.table != tableLocal && !i.hasTable(f.table) {
+	if f.table != 0 && (flush || f.table != tableMain) && !i.hasTable(f.table) {
 		if !flush {
 			i.begin()
 		}
