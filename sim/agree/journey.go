@@ -92,6 +92,9 @@ var (
 	idText      = regexp.MustCompile(`\bid=([0-9]+)`)
 	timeoutText = regexp.MustCompile(`(?m)^([a-z]+ +[0-9]+ )([0-9]+) `)
 	leftText    = regexp.MustCompile(`~[0-9]+ `) // what timeoutText becomes
+	// Who closes first is chance, and what is on its way; see conn.
+	closingText     = regexp.MustCompile(`(?m)^(tcp +6 )[0-9]+ (FIN_WAIT|CLOSE_WAIT|LAST_ACK|TIME_WAIT) `)
+	establishedText = regexp.MustCompile(`(?m)^(tcp +6 )[0-9]+ (ESTABLISHED) `)
 )
 
 func (r *Renderer) output(s string) string {
@@ -105,6 +108,8 @@ func (r *Renderer) output(s string) string {
 		return key + "=" + r.port(p)
 	})
 	s = idText.ReplaceAllStringFunc(s, func(m string) string { return "id=" + r.name("i", m[3:]) })
+	s = closingText.ReplaceAllString(s, "${1}closing ")
+	s = establishedText.ReplaceAllString(s, "$1$2 ")
 	s = timeoutText.ReplaceAllString(s, "$1~$2 ")
 	return macText.ReplaceAllStringFunc(s, r.mac)
 }
@@ -130,7 +135,7 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	r.Ask(text)
 	program := programOf(text)
 	if program == "conntrack" { // a hash table's order
-		o.Stdout = sorted(o.Stdout, func(l string) string { return timeoutText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1") })
+		o.Stdout = sorted(o.Stdout, func(l string) string { return timeoutText.ReplaceAllString(closingText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1"), "$1") })
 	}
 	if head, rows, ok := strings.Cut(o.Stdout, "\n"); ok && program == "ss" { // another's, with a secret of each namespace (net_hash_mix)
 		o.Stdout = head + "\n" + sorted(rows, func(l string) string { return l })

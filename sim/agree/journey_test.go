@@ -41,6 +41,29 @@ func TestConntrackOrder(t *testing.T) {
 	}
 }
 
+// Which side of a connection closes first is chance, and so is what conntrack
+// calls it meanwhile; that it closes is not, nor what came before.
+func TestConntrackClosing(t *testing.T) {
+	run := func(state string) *agree.Run {
+		out := "tcp      6 " + state + " src=10.0.1.1 dst=10.0.1.2 sport=40000 dport=80 src=10.0.1.2 dst=10.0.1.1 sport=80 dport=40000 [ASSURED] mark=0 use=1\n"
+		return &agree.Run{Commands: []agree.Record{agree.NewRenderer().Command("conntrack -L", agree.Outcome{Stdout: out})}}
+	}
+	for _, c := range []struct {
+		kernel, model string
+		same          bool
+	}{
+		{"30 LAST_ACK", "119 TIME_WAIT", true},
+		{"299 ESTABLISHED", "431999 ESTABLISHED", true},
+		{"431999 ESTABLISHED", "119 TIME_WAIT", false},
+		{"119 SYN_SENT", "119 TIME_WAIT", false},
+		{"9 CLOSE", "119 TIME_WAIT", false},
+	} {
+		if ds := agree.CompareRecords(run(c.kernel), run(c.model)); len(ds) == 0 != c.same {
+			t.Errorf("%s and %s: %v", c.kernel, c.model, ds)
+		}
+	}
+}
+
 // The points of an ARP packet are in one order whatever numbers the names in them
 // have: by what they say.
 func TestARPOrder(t *testing.T) {
