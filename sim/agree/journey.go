@@ -135,7 +135,9 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	r.Ask(text)
 	program := programOf(text)
 	if program == "conntrack" { // a hash table's order
-		o.Stdout = sorted(o.Stdout, func(l string) string { return timeoutText.ReplaceAllString(closingText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1"), "$1") })
+		o.Stdout = sorted(o.Stdout, func(l string) string {
+			return timeoutText.ReplaceAllString(closingText.ReplaceAllString(portText.ReplaceAllString(l, ""), "$1"), "$1")
+		})
 	}
 	if head, rows, ok := strings.Cut(o.Stdout, "\n"); ok && program == "ss" { // another's, with a secret of each namespace (net_hash_mix)
 		o.Stdout = head + "\n" + sorted(rows, func(l string) string { return l })
