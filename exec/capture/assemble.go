@@ -503,7 +503,7 @@ func (p *pass) lost(v View) bool {
 // which did not want them, and names those nodes.
 func prune(all []*pass, v View) (kept []*pass, also []string) {
 	for _, p := range all {
-		back := len(kept) > 0 && kept[len(kept)-1].node == p.node // to the node that sent it, by a wire of its own
+		back := len(kept) > 0 && kept[len(kept)-1].node == p.node && kept[len(kept)-1].of == p.of // to the node that sent it, by a wire of its own
 		if p.ignored(v) && !back && !p.toMacvlan(all, v) && !p.blocked(v) {
 			also = append(also, p.node)
 		} else {

@@ -193,6 +193,25 @@ func TestTunnelAskedForLong(t *testing.T) {
 	}
 }
 
+// Who has the packet around a broadcast, and then a copy of it that is not for
+// him, is one who got it, too.
+func TestTunnelAlso(t *testing.T) {
+	h := trace.Header{Proto: "arp", ARPOp: "request", Src: netip.MustParseAddr("10.0.2.1"), Dst: netip.MustParseAddr("10.0.2.9")}
+	o := around("10.0.1.1", "10.0.1.2", 7)
+	in := &Carried{42, h, 1}
+	tr := told(t, tunnels(), func(p *passage) {
+		p.saw("a", "vx0", true, h, 1, nil)
+		p.saw("a", "eth0", true, o, 2, in)
+		p.saw("c", "eth0", false, o, 2, in)
+		p.met("c", o, 2, trace.Prerouting)
+		p.saw("a", "eth0", true, h, 1, nil)
+		p.saw("c", "eth0", false, h, 1, nil)
+	})
+	if got := seenIn(tr); strings.Contains(got, "c:rx eth0,") || strings.Join(tr.Also, " ") != "c" {
+		t.Errorf("%s; also %v", got, tr.Also)
+	}
+}
+
 // Where the packets that went around a frame end is where the frame ends, when
 // it does not come out.
 func TestTunnelEnds(t *testing.T) {
