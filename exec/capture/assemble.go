@@ -504,7 +504,7 @@ func (p *pass) lost(v View) bool {
 func prune(all []*pass, v View) (kept []*pass, also []string) {
 	for _, p := range all {
 		back := len(kept) > 0 && kept[len(kept)-1].node == p.node && kept[len(kept)-1].of == p.of // to the node that sent it, by a wire of its own
-		if p.ignored(v) && !back && !p.toMacvlan(all, v) && !p.blocked(v) {
+		if p.ignored(v) && !back && !p.toMacvlan(all, v) && !p.held(v) {
 			also = append(also, p.node)
 		} else {
 			kept = append(kept, p)

@@ -53,13 +53,6 @@ func (p *pass) switched(n *state.Node) (br, from *state.Link, s *Sighting) {
 	return out, from, s
 }
 
-// blocked reports whether a frame came in by a bridge's port that does not forward.
-func (p *pass) blocked(v View) bool {
-	n := v.Node(p.node)
-	br, from, _ := p.switched(n)
-	return br != nil && from != nil && from.Port != nil && !forwards(from)
-}
-
 // in returns the interface by which a packet came to the IP stack: with
 // br_netfilter, the bridge.
 func (p *pass) in() string {
@@ -84,52 +77,88 @@ func (p *pass) translated() bool {
 // endSwitched says why a bridge did not send a frame on. It reports whether it
 // knows.
 func (b *builder) endSwitched(n *state.Node, last *pass, set setter) bool {
-	br, from, s := last.switched(n)
-	if br == nil {
+	code, port := last.unbridged(n)
+	switch code {
+	case "":
 		return false
-	}
-	because := func(code string, port *state.Link) bool {
+	case trace.CodeUnclaimed:
+		set(trace.Unclaimed, trace.Explained, code)
+	case trace.CodeTooBig:
+		set(trace.TooBig, trace.Explained, code, "dev", port.Name, "mtu", strconv.Itoa(port.MTU))
+	default:
 		set(trace.Unbridged, trace.Explained, code, "dev", port.Name)
-		return true
+	}
+	return true
+}
+
+// held reports whether a bridge is known to have kept a frame that somebody wanted.
+func (p *pass) held(v View) bool {
+	code, _ := p.unbridged(v.Node(p.node))
+	return code != "" && code != trace.CodeUnclaimed
+}
+
+// unbridged returns the code of why a bridge did not send a frame on, and the
+// port that the code is about; "" when nobody knows.
+func (p *pass) unbridged(n *state.Node) (code string, port *state.Link) {
+	br, from, s := p.switched(n)
+	if br == nil {
+		return "", nil
 	}
 	if from != nil && from.Port != nil && !forwards(from) {
-		return because(trace.CodePortState, from)
+		return trace.CodePortState, from
 	}
 	if !br.Up {
-		return false
+		return "", nil
 	}
 	mac := s.Header.DstMAC
-	if k := len(last.hooks); !s.Out && last.translated() {
+	if k := len(p.hooks); !s.Out && p.translated() {
 		// A new destination on the same bridge: the frame is addressed to it (br_nf_pre_routing_finish_bridge).
 		mac = ""
 		for _, nb := range n.Neighs {
-			if nb.Dev == br.Name && nextHop(n, br.Name, last.hooks[k-1].Header.Dst, nb.IP) {
+			if nb.Dev == br.Name && nextHop(n, br.Name, p.hooks[k-1].Header.Dst, nb.IP) {
 				mac = nb.MAC
 			}
 		}
 	}
 	if group, err := strconv.ParseUint(mac[:min(2, len(mac))], 16, 8); err != nil || group&1 == 1 {
-		return false // to everybody, or nobody knows
+		return "", nil // to everybody, or nobody knows
 	}
 	i := slices.IndexFunc(n.FDB, func(f state.FDB) bool {
 		l := n.Link(f.Dev)
 		return f.MAC == mac && l != nil && (l == br || l.Master == br.Name)
 	})
 	if i < 0 { // it was flooded
+		code = trace.CodeUnclaimed
 		for k := range n.Links {
-			if to := &n.Links[k]; to.Master == br.Name && to.Port != nil && to.Port.Flood && refusal(to, from) == "" {
-				return false
+			to := &n.Links[k]
+			switch {
+			case to.Master != br.Name || to.Port == nil || !to.Port.Flood || refusal(to, from) != "":
+			case !tooLarge(s.Header, to):
+				return "", nil
+			default:
+				code, port = trace.CodeTooBig, to
 			}
 		}
-		set(trace.Unclaimed, trace.Explained, trace.CodeUnclaimed)
-		return true
+		return code, port
 	}
 	to := n.Link(n.FDB[i].Dev)
-	if n.FDB[i].Local || to.Port == nil {
-		return false
+	switch {
+	case n.FDB[i].Local || to.Port == nil:
+		return "", nil
+	case refusal(to, from) != "":
+		return refusal(to, from), to
+	case tooLarge(s.Header, to):
+		return trace.CodeTooBig, to
 	}
-	code := refusal(to, from)
-	return code != "" && because(code, to)
+	return "", nil
+}
+
+// tooLarge reports whether a packet is too large for a link to take from a bridge
+// or from the other end of its wire: there is room for a VLAN tag beside its MTU
+// (is_skb_forwardable, net/core/dev.c). ARP is never.
+func tooLarge(h trace.Header, to *state.Link) bool {
+	const tag = 4
+	return h.Proto != "arp" && outermost(h).Len > to.MTU+tag
 }
 
 // refusal returns the code of why a frame that came in by from, or out of the

@@ -11,7 +11,7 @@ import (
 func TestSwitched(t *testing.T) {
 	const far, own = "02:00:00:00:00:12", "02:00:00:00:00:03"
 	port := func(name string) state.Link {
-		return state.Link{Name: name, Type: "veth", Up: true, Carrier: true, Master: "br0", Port: &state.BridgePort{State: "forwarding", Flood: true}}
+		return state.Link{Name: name, Type: "veth", MTU: 1500, Up: true, Carrier: true, Master: "br0", Port: &state.BridgePort{State: "forwarding", Flood: true}}
 	}
 	for _, c := range []struct {
 		name     string
@@ -28,13 +28,17 @@ func TestSwitched(t *testing.T) {
 		{"hairpin", far, func(n *state.Node) { n.FDB[0].Dev = "v1" }, trace.CodeHairpin, "v1", false},
 		{"from the bridge itself", far, func(n *state.Node) { n.Link("v2").Port.State = "disabled" }, trace.CodePortState, "v2", true},
 		{"unknown, and no port floods", "02:00:00:00:00:77", func(n *state.Node) { n.Link("v2").Port.Flood = false }, trace.CodeUnclaimed, "", false},
+		{"too large for its port", far, func(n *state.Node) { n.Link("v2").MTU = 1396 }, trace.CodeTooBig, "v2", false},
+		{"room for a tag", far, func(n *state.Node) { n.Link("v2").MTU = 1397; n.Link("v2").Port.Isolated = true }, trace.CodeUnclaimed, "", false},
+		{"from the bridge, and too large", far, func(n *state.Node) { n.Link("v2").MTU = 1280 }, trace.CodeTooBig, "v2", true},
+		{"unknown, and too large for all", "02:00:00:00:00:77", func(n *state.Node) { n.Link("v2").MTU = 1280 }, trace.CodeTooBig, "v2", false},
 		{"for the node itself", own, func(n *state.Node) {}, trace.CodeUnclaimed, "", false},
 	} {
 		n := &state.Node{Name: "host", Links: []state.Link{{Name: "br0", Type: "bridge", Up: true, Carrier: true, MAC: own}, port("v1"), port("v2")},
 			FDB: []state.FDB{{MAC: far, Dev: "v2"}, {MAC: own, Dev: "br0", Local: true}}}
 		c.change(n)
 		h := header("10.0.2.11", "10.0.2.12")
-		h.DstMAC = c.dst
+		h.DstMAC, h.Len = c.dst, 1401
 		s := Sighting{Node: "host", Dev: "v1", At: 100, Header: h, Key: 1, Other: true}
 		if c.byBridge {
 			s.Dev, s.Out, s.Other = "br0", true, false

@@ -80,10 +80,23 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 			set(trace.NoCarrier, trace.Explained, trace.CodeNoCarrier, "dev", dev)
 			return
 		}
+		if code, _ := last.unbridged(n); code == trace.CodeTooBig {
+			b.endSwitched(n, last, set)
+			return
+		}
+		if far, ok := b.farEnd(n, dev); ok && tooLarge(h, far) {
+			t.Node = n.Link(dev).PeerNode
+			set(trace.TooBig, trace.Explained, trace.CodeTooBig, "dev", far.Name, "mtu", strconv.Itoa(far.MTU))
+			return
+		}
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
 	case postrouting && last.wentOnInPieces(h):
 		set(trace.Fragmented, trace.Captured, trace.CodeFragmented)
 	case postrouting:
+		if code, _ := last.unbridged(n); code == trace.CodeTooBig {
+			b.endSwitched(n, last, set)
+			return
+		}
 		dev := outDev(last)
 		if l := n.Link(dev); l != nil && (!l.Up || !l.Carrier) {
 			set(trace.NoCarrier, trace.Explained, trace.CodeNoCarrier, "dev", dev)
@@ -104,6 +117,20 @@ func (b *builder) dispose(t *trace.Trace, last *pass) {
 	default:
 		b.diedInRouting(t, n, last, h, set)
 	}
+}
+
+// farEnd returns the link at the other end of a veth's wire.
+func (b *builder) farEnd(n *state.Node, dev string) (*state.Link, bool) {
+	l := n.Link(dev)
+	if l == nil || l.PeerName == "" {
+		return nil, false
+	}
+	far := b.view.Node(l.PeerNode)
+	if far == nil {
+		return nil, false
+	}
+	end := far.Link(l.PeerName)
+	return end, end != nil
 }
 
 // unanswered returns the neighbour that a packet which left by dev was to be
