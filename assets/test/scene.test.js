@@ -156,7 +156,7 @@ test('a card’s head stays inside the card; bridges’ addresses stay apart', (
     const room = s.rooms.find((r) => r.side === 'main');
     for (const [i, b] of s.bars.entries()) {
       assert.ok(b.x > room.x && b.x + b.w < room.x + room.w, `${n} bridges, ${size.w}: ${b.name} is outside`);
-      if (i && !s.bars[i - 1].crowded) assert.ok(s.bars[i - 1].x + 44 + s.bars[i - 1].addrs[0].length * 6.6 < b.x, `${n} bridges, ${size.w}: the address of ${s.bars[i - 1].name} runs into ${b.name}`);
+      if (i && !s.bars[i - 1].crowded) assert.ok(s.bars[i - 1].x + 42 + s.bars[i - 1].addrs[0].length * 6.3 < b.x, `${n} bridges, ${size.w}: the address of ${s.bars[i - 1].name} runs into ${b.name}`);
     }
   }
 });

@@ -21,7 +21,7 @@
  * @typedef {Box & { key: string, name: string, kind: string, side: 'left' | 'main' | 'right', unnamed: boolean, keeper?: number, netns?: number, lines: CardLine[], sysctls: string[] }} Room
  * @typedef {Box & { id: string, label: string, shape: 'box' | 'diamond' | 'small' | 'tiny' | 'none' }} Gate
  * @typedef {Box & { gates: Gate[] }} Lane
- * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[], crowded: boolean }} Bar
+ * @typedef {Box & { key: string, node: string, name: string, up: boolean, addrs: string[], tight: boolean, crowded: boolean }} Bar
  * @typedef {Point & { key: string, node: string, dev: string, shape: 'dot' | 'chip' | 'none', side: 'left' | 'right' | 'free', lx: number, ly: number, anchor: string, up: boolean, live: boolean, addrs: string[], w: number }} Port
  * @typedef {{ key: string, a: string, b: string, d: string, state: 'up' | 'down' | 'loose', port?: string }} Cable
  * @typedef {Point & { key: string, name: string, lx: number, ly: number }} Junction
@@ -160,12 +160,13 @@ export function layout(snapshot, size, held = new Map()) {
   const bridges = (main.links ?? []).filter((l) => l.type === 'bridge');
   // Three stand as far apart as their addresses need; more of them, closer.
   const apart = Math.min(142, (hostR - hostL - 256) / Math.max(2, bridges.length - 1));
+  const tight = bridges.length > 1;
   /** @param {string} a */
-  const beside = (a) => (bridges.length === 1 || 44 + a.length * 6.6 < apart ? a : a.split('/')[0]);
+  const fits = (a) => 42 + a.length * 6.3 + 6 < apart;
   for (const [i, l] of bridges.entries()) {
-    const addrs = bare(l).map(beside);
+    const addrs = bare(l).map((a) => (!tight || fits(a) ? a : a.split('/')[0]));
     scene.bars.push({
-      key: `${mid}|${l.name}`, node: mid, name: l.name, up: l.up, addrs, crowded: addrs.some((a) => i < bridges.length - 1 && 44 + a.length * 6.6 >= apart),
+      key: `${mid}|${l.name}`, node: mid, name: l.name, up: l.up, addrs, tight, crowded: i < bridges.length - 1 && !addrs.every(fits),
       x: hostL + 50 + i * apart, y: barT, w: 34, h: barB - barT,
     });
   }

@@ -19,8 +19,8 @@ export function Console() {
   const { s, c, t } = usePage();
   const [text, setText] = useState('');
   const [back, setBack] = useState(0); // how far up in the history
-  const end = /** @type {{ current: HTMLElement | null }} */ (useRef(null));
-  useEffect(() => { end.current?.scrollIntoView({ block: 'nearest' }); }, [s.console]);
+  const log = /** @type {{ current: HTMLElement | null }} */ (useRef(null));
+  useEffect(() => { if (log.current) log.current.scrollTop = log.current.scrollHeight; }, [s.console]);
   const node = c.consoleNode();
   const history = s.console.map((e) => e.text).filter((x, i, all) => x !== all[i - 1]);
   const waiting = s.console.some((e) => !e.result);
@@ -50,13 +50,12 @@ export function Console() {
     setBack(0);
   };
   return html`<div class="console">
-    <div class="log" tabindex="0" role="log" aria-label=${t('console.log')}>
+    <div class="log" ref=${log} tabindex="0" role="log" aria-label=${t('console.log')}>
       ${s.console.length === 0 && html`<p class="hint">${t('console.hint')}</p>`}
       ${s.console.map((e) => html`<div key=${e.id} class="entry"><span class="line">${!e.result && html`<i class="spin" aria-label=${t('running')}></i>`}<${CommandLine} node=${e.node} text=${e.text} /></span>
         ${e.error ? html`<${Refused} error=${e.error} />` : e.said ? html`<p class="hint">${t(e.said)}</p>` : e.result && html`<${Output} result=${e.result} open />`}
         ${highlights(e.result?.traces ?? []).map((x) => html`<button key=${x.id} type="button" class="follow" onClick=${() => c.foreign(x)}>▸ ${t('console.follow', { summary: x.summary })}</button>`)}
       </div>`)}
-      <span ref=${end}></span>
     </div>
     <form onSubmit=${submit}>
       <label><span class="sr">${t('node')}</span><select value=${node} onChange=${(/** @type {Event} */ e) => c.useConsole(/** @type {HTMLSelectElement} */ (e.currentTarget).value)}>

@@ -15,7 +15,13 @@ const views = { journey: Journey, packets: Packets, layers: Layers, iptables: Ip
 export function Drawer() {
   const { s, c, t } = usePage();
   const bar = /** @type {{ current: HTMLElement | null }} */ (useRef(null));
-  useEffect(() => { bar.current?.querySelector('[aria-selected=true]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }); }, [s.tab]);
+  useEffect(() => { // only the bar: in a narrow window scrollIntoView would turn the page
+    const tab = bar.current?.querySelector('[aria-selected=true]');
+    if (!bar.current || !(tab instanceof HTMLElement)) return;
+    const [box, its] = [bar.current.getBoundingClientRect(), tab.getBoundingClientRect()];
+    if (its.left < box.left) bar.current.scrollLeft -= box.left - its.left;
+    else if (its.right > box.right) bar.current.scrollLeft += its.right - box.right;
+  }, [s.tab]);
   const View = views[s.tab];
   return html`<section class=${`drawer ${s.drawer ? '' : 'closed'}`} aria-label=${t('drawer')}>
     <${Handle} />
@@ -60,16 +66,13 @@ function turn(e, by) {
   requestAnimationFrame(() => /** @type {HTMLElement | null} */ (list.querySelector('[aria-selected=true]'))?.focus());
 }
 
-/** How many there are, in the room of as many digits as there may well be: the tabs beside it stay where they are. @param {{ tab: Tab }} props */
+/** How many there are, with room for as many digits as there may well be: the tabs beside it stand still. @param {{ tab: Tab }} props */
 function Count({ tab }) {
   const { s } = usePage();
   const node = s.snapshot?.nodes.find((n) => n.name === shownNode(s));
-  const count = {
-    journey: () => (currentTrace(s) ? currentColumns(s).length : 0),
-    packets: () => s.seen,
-    conntrack: () => node?.conns?.length ?? 0,
-  }[/** @type {string} */ (tab)];
-  return count ? html` <span class="count">${count() || ''}</span>` : null;
+  const n = tab === 'packets' ? s.seen : tab === 'conntrack' ? (node?.conns?.length ?? 0)
+    : tab === 'journey' ? currentColumns(s).length : null;
+  return n === null ? null : html` <span class="count">${n || ''}</span>`;
 }
 
 /** The edge that is dragged, or moved with the arrow keys. */

@@ -9,8 +9,8 @@ export function Header() {
   const title = localized(s.lang, s.lesson?.title);
   return html`<header class="top">
     <a class="logo" href="/" aria-label=${t('home')}>veth<i>lab</i></a>
-    ${title && html`<span class="crumb"><span class="nth">${t('step.of', { n: String(s.view + 1).padStart(String(steps.length).length, '\u2007'), total: steps.length })}</span> <b>${title}</b></span>`}
-    ${steps.length > 0 && html`<nav class="dots" aria-label=${t('steps')}>
+    ${title && html`<span class="crumb"><span class="nth"><i aria-hidden="true">${t('step.of', { n: steps.length, total: steps.length })}</i><span>${t('step.of', { n: s.view + 1, total: steps.length })}</span></span> <b>${title}</b></span>`}
+    ${steps.length > 0 && html`<nav class="dots" aria-label=${t('steps')} style=${{ '--n': steps.length }}>
       ${steps.map((step, i) => {
         const how = standing(s, step);
         const name = `${i + 1}. ${localized(s.lang, step.title) ?? step.id}`;

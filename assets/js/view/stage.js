@@ -227,11 +227,11 @@ function actWord(b, lang, t) {
 function BarView({ bar, ghost }) {
   const { s, t } = usePage();
   const colour = s.colours.get(bar.addrs[0]?.split('/')[0] ?? '') ?? 'none';
-  return html`<g class=${`bar c-${colour} ${bar.up ? '' : 'down'} ${ghost ? 'leaving' : ''}`} style=${place(bar)}>
+  return html`<g class=${`bar c-${colour} ${bar.tight ? 'tight' : ''} ${bar.up ? '' : 'down'} ${ghost ? 'leaving' : ''}`} style=${place(bar)}>
     <rect width=${bar.w} height=${bar.h} rx="8" />
     <text class="label" transform=${`translate(${bar.w / 2 + 4.5} ${bar.h / 2}) rotate(-90)`}>${bar.name}</text>
-    ${bar.crowded ? html`<title>${[bar.name, ...bar.addrs].join(' · ')}</title>` : html`<text class="sub" x=${bar.w + 10} y="14">${t('point.bridge')}${bar.up ? '' : ' · down'}</text>`}
-    ${!bar.crowded && bar.addrs.map((a, i) => html`<text key=${a} class=${`mono ink c-${s.colours.get(a.split('/')[0]) ?? 'none'}`} x=${bar.w + 10} y=${32 + i * 16}>${a}</text>`)}
+    ${bar.crowded ? html`<title>${[bar.name, ...bar.addrs].join(' · ')}</title>` : html`<text class="sub" x=${bar.w + 8} y="14">${t('point.bridge')}${bar.up ? '' : ' · down'}</text>`}
+    ${!bar.crowded && bar.addrs.map((a, i) => html`<text key=${a} class=${`mono ink c-${s.colours.get(a.split('/')[0]) ?? 'none'}`} x=${bar.w + 8} y=${32 + i * 16}>${a}</text>`)}
   </g>`;
 }
 
