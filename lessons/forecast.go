@@ -1,6 +1,7 @@
 package lessons
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"vethlab/sim/agree"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
+	"vethlab/sim/trace"
 )
 
 // Modeller makes a model of a lab from what the lab holds: a lab of its own, in
@@ -230,5 +232,30 @@ func (o Outcome) Compare(c *agree.Comparison, l Line, model Outcome) []agree.Dif
 }
 
 func (o Outcome) forAgree() agree.Outcome {
-	return agree.Outcome{Status: o.Status, Stdout: o.Stdout, Stderr: o.Stderr, Traces: o.Traces}
+	return agree.Outcome{Status: o.Status, Stdout: o.Stdout, Stderr: o.Stderr, Traces: withoutConfirmations(o.Traces)}
+}
+
+// withoutConfirmations leaves out the ARP exchanges by which a node makes sure
+// of a neighbour it knows: a request to that neighbour's own MAC address, and
+// the answer. The kernel sends it five seconds after it used an entry that was
+// stale (delay_first_probe_time, neigh_timer_handler in net/core/neighbour.c),
+// so it falls into whatever command runs then; when that is depends on how long
+// the learner reads, and no snapshot tells.
+func withoutConfirmations(traces []trace.Trace) []trace.Trace {
+	const broadcast = "ff:ff:ff:ff:ff:ff"
+	sorted := slices.SortedStableFunc(slices.Values(traces), func(a, b trace.Trace) int { return cmp.Compare(a.Start, b.Start) })
+	asked := map[string]bool{} // flows whose last request was such a one
+	return slices.DeleteFunc(sorted, func(t trace.Trace) bool {
+		if len(t.Hops) == 0 || len(t.Hops[0].Steps) == 0 {
+			return false
+		}
+		h := t.Hops[0].Steps[0].Before
+		if h.Proto != "arp" || h.Outer != nil {
+			return false
+		}
+		if h.ARPOp == "request" {
+			asked[t.Flow] = h.DstMAC != "" && h.DstMAC != broadcast
+		}
+		return asked[t.Flow]
+	})
 }

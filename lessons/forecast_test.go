@@ -3,6 +3,7 @@ package lessons_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,8 +11,10 @@ import (
 
 	"vethlab/lessons"
 	"vethlab/lessons/labtest"
+	"vethlab/sim/agree"
 	"vethlab/sim/op"
 	"vethlab/sim/state"
+	"vethlab/sim/trace"
 )
 
 // odd is a model that answers some operations in a way of its own.
@@ -136,5 +139,34 @@ func TestForecastListing(t *testing.T) {
 	f := m.ForeseeStep(t.Context(), lab, &l.Steps[0])
 	if f.Missing != "" || len(f.Ran) != 3 || f.Ran[0].Missing+f.Ran[2].Missing != "" || !strings.Contains(f.Ran[1].Missing, "ip -s") {
 		t.Errorf("forecast %+v", f)
+	}
+}
+
+// That a node makes sure of a neighbour it knows is no difference: it does so by
+// a clock. That it asks for one it does not know is.
+func TestForecastLeavesOutConfirmations(t *testing.T) {
+	const mac1, mac2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	arp := func(at int64, opcode, from, to string) trace.Trace {
+		a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+		if opcode == "reply" {
+			a, b = b, a
+		}
+		h := trace.Header{Proto: "arp", ARPOp: opcode, SrcMAC: from, DstMAC: to, Src: a, Dst: b}
+		return trace.Trace{Flow: "arp", Reply: opcode == "reply", Start: at, Disposition: trace.Delivered, Node: "b",
+			Hops: []trace.Hop{{Node: "a", Steps: []trace.Step{{Point: trace.TX, Dev: "eth0", Before: h, After: h, Evidence: trace.Captured}}}}}
+	}
+	line := lessons.Line{Node: "a", Text: "ping -c1 10.0.0.2"}
+	for name, c := range map[string]struct {
+		traces []trace.Trace
+		want   int
+	}{
+		"confirms": {[]trace.Trace{arp(1, "request", mac1, mac2), arp(2, "reply", mac2, mac1)}, 0},
+		"asks":     {[]trace.Trace{arp(1, "request", mac1, "ff:ff:ff:ff:ff:ff"), arp(2, "reply", mac2, mac1)}, 2},
+		"confirms, and asks": {[]trace.Trace{arp(1, "request", mac1, mac2), arp(2, "reply", mac2, mac1),
+			arp(3, "request", mac1, "ff:ff:ff:ff:ff:ff"), arp(4, "reply", mac2, mac1)}, 2},
+	} {
+		if ds := (lessons.Outcome{Traces: c.traces}).Compare(agree.New(), line, lessons.Outcome{}); len(ds) != c.want {
+			t.Errorf("%s: %d differences, want %d: %v", name, len(ds), c.want, ds)
+		}
 	}
 }
