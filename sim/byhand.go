@@ -138,7 +138,7 @@ func (v *vxlan) fdbByHand(r *FDBRequest) *op.Failure {
 			return fail(enoent, "")
 		}
 		if dst != 0 && len(e.remotes) > 1 {
-			e.remotes = slices.DeleteFunc(e.remotes, func(ip IP) bool { return ip == dst })
+			e.remotes, e.ways = slices.DeleteFunc(e.remotes, func(ip IP) bool { return ip == dst }), nil
 		} else if dst == 0 || slices.Contains(e.remotes, dst) {
 			delete(v.fdb, r.MAC)
 		}

@@ -40,6 +40,24 @@ type vxlanEntry struct {
 	permanent bool // put there by hand, or with the device
 	static    bool // by hand, as static
 	used      int64
+	ways      []vxlanWay // to the remotes, where packets went
+}
+
+// vxlanWay is a route that was looked up, kept as long as no route changes
+// (dst_cache of struct vxlan_rdst). It is of the entry and not of the address: a
+// remote that is heard of from elsewhere is sent to by the way to where it was.
+// The kernel has one for each CPU.
+type vxlanWay struct {
+	route route
+	gen   uint32
+}
+
+// way returns the place for the route to a remote.
+func (e *vxlanEntry) way(remote int) *vxlanWay {
+	for len(e.ways) <= remote {
+		e.ways = append(e.ways, vxlanWay{})
+	}
+	return &e.ways[remote]
 }
 
 // vxlanAgeing is FDB_AGE_DEFAULT.
@@ -98,10 +116,10 @@ func (w *World) vxlanXmit(dev *Link, p *packet) {
 		w.end(p, ending{disposition: trace.Unbridged, code: trace.CodeNoTunnel, dev: dev})
 		return
 	}
-	for _, to := range e.remotes[1:] {
-		w.vxlanXmitOne(dev, w.clone(p), to)
+	for i, to := range e.remotes[1:] {
+		w.vxlanXmitOne(dev, w.clone(p), to, e.way(i+1))
 	}
-	w.vxlanXmitOne(dev, p, e.remotes[0])
+	w.vxlanXmitOne(dev, p, e.remotes[0], e.way(0))
 }
 
 // vxlanARP answers a question in the name of a neighbour that the device knows
@@ -135,14 +153,10 @@ const vxlanOverhead = 14 + 8 + 8 + 20
 const tunnelRecursionLimit = 5
 
 // vxlanXmitOne wraps a frame into a packet for one tunnel end (vxlan_xmit_one).
-func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
+func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP, way *vxlanWay) {
 	v := dev.vxlan
 	n := v.ns
-	var oif *Link
-	if dev.parent != nil && dev.parent.ns == n {
-		oif = dev.parent
-	}
-	r, errno := n.routeOutput(to, v.local, oif, p.mark, 0)
+	r, errno := dev.vxlanRoute(to, p.mark, way)
 	if errno != 0 || to == 0 || r.dev == dev {
 		w.end(p, ending{disposition: trace.NoRouteTo, code: trace.CodeNoRoute, ip: to})
 		return
@@ -192,6 +206,25 @@ func (w *World) vxlanXmitOne(dev *Link, p *packet, to IP) {
 	w.xmits++
 	w.ipLocalOut(n, o)
 	w.xmits--
+}
+
+// vxlanRoute finds the way to a tunnel end, and keeps it (udp_tunnel_dst_lookup). A
+// marked packet's is its own.
+func (dev *Link) vxlanRoute(to IP, mark uint32, way *vxlanWay) (route, int) {
+	v := dev.vxlan
+	n := v.ns
+	if mark == 0 && way.route.dev != nil && way.gen == n.fib.gen {
+		return way.route, 0
+	}
+	var oif *Link
+	if dev.parent != nil && dev.parent.ns == n {
+		oif = dev.parent
+	}
+	r, errno := n.routeOutput(to, v.local, oif, mark, 0)
+	if errno == 0 && mark == 0 && r.dev != dev {
+		*way = vxlanWay{r, n.fib.gen}
+	}
+	return r, errno
 }
 
 // vxlanBypass hands a frame for a tunnel end of the same namespace to that end's

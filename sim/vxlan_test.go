@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,35 @@ func TestVXLAN(t *testing.T) {
 		h2 INPUT pass 64
 		h2 socket 64
 		delivered at h2: delivered`)
+}
+
+// A tunnel's end that is heard of from another address is sent to there, but by
+// the way to where it was, until a route changes.
+func TestTunnelEndMoves(t *testing.T) {
+	l := newLab(t, "h1 h2 h3", `
+		h1# ip link add eth0 type veth peer name eth0 netns h2
+		h1# ip link add eth1 type veth peer name eth0 netns h3
+		h1# ip addr add 10.0.0.1/24 dev eth0
+		h1# ip addr add 10.0.9.1/24 dev eth1
+		h1# ip link set eth0 up
+		h1# ip link set eth1 up
+		h2# ip addr add 10.0.0.2/24 dev eth0
+		h2# ip link set eth0 up
+		h1# ip link add vx0 type vxlan id 42 dstport 4789 local 10.0.0.1 remote 10.0.0.2
+		h2# ip link add vx0 type vxlan id 42 dstport 4789 local 10.0.0.2 remote 10.0.0.1
+		h1# ip link set vx0 up
+		h2# ip link set vx0 up
+		h1# ip addr add 10.1.0.1/24 dev vx0
+		h2# ip addr add 10.1.0.2/24 dev vx0`)
+	l.run("h1# ping -c 1 10.1.0.2")
+	v := l.Node("h1").link("vx0").vxlan
+	v.snoop(l.Node("h2").link("vx0").mac, ipAt("10.0.9.2")) // as a packet from there does
+	for _, want := range []string{"h1 route eth0 forward 64 in 10.0.0.1 → 10.0.9.2", "h1 route eth1 forward 64 in 10.0.0.1 → 10.0.9.2"} {
+		if got := journeyOf(l.run("h1# ping -c 1 10.1.0.2").Traces, "ICMP echo request", 1); !slices.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, strings.Join(got, "\n"))
+		}
+		l.try(t, "h1# ip route add 10.7.0.0/24 dev eth1")
+	}
 }
 
 // A tunnel whose packets leave by the bridge that it is a port of.
