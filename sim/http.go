@@ -33,7 +33,7 @@ func (w *World) httpServe(n *Netns, o op.HTTPServe) op.Result {
 
 // serverFailed is in Python's words, as the name is Python's.
 func serverFailed(errno int) op.Result {
-	return op.Result{Status: 1, Stderr: fmt.Sprintf("OSError: [Errno %d] %s\n", errno, Strerror(errno))}
+	return op.Result{Status: 1, Stderr: fmt.Sprintf("OSError: [Errno %d] %s\n", errno, op.Strerror(errno))}
 }
 
 func (n *Netns) startHTTP(ip IP, port uint16, args ...string) int {
@@ -281,7 +281,7 @@ func (f *Fetcher) connect(ip IP) {
 	f.s = f.Process.TCP()
 	f.s.Wake = f.woken
 	if errno := f.s.Connect(ip, f.port); errno != 0 {
-		f.note(fmt.Sprintf("Immediate connect fail for %s: %s", ip, Strerror(errno)))
+		f.note(fmt.Sprintf("Immediate connect fail for %s: %s", ip, op.Strerror(errno)))
 		f.cannotConnect()
 	}
 }
@@ -289,7 +289,7 @@ func (f *Fetcher) connect(ip IP) {
 func (f *Fetcher) cannotConnect() {
 	if strings.EqualFold(f.host, "localhost") { // it is ::1 too, and the nodes have no IPv6
 		f.note(fmt.Sprintf("  Trying [::1]:%d...", f.port))
-		f.note("Immediate connect fail for ::1: " + Strerror(eaddrnotavail))
+		f.note("Immediate connect fail for ::1: " + op.Strerror(eaddrnotavail))
 	}
 	text := fmt.Sprintf("Failed to connect to %s port %d after %d ms: Couldn't connect to server", f.host, f.port, f.spent()/1e6)
 	f.note(text)
@@ -305,11 +305,11 @@ func (f *Fetcher) woken() {
 	}
 	if errno := f.s.Err(); errno != 0 {
 		if f.got == nil && !f.s.Established() && len(f.head) == 0 && f.request() == 0 {
-			f.note(fmt.Sprintf("connect to %s port %d failed: %s", f.ip, f.port, Strerror(errno)))
+			f.note(fmt.Sprintf("connect to %s port %d failed: %s", f.ip, f.port, op.Strerror(errno)))
 			f.cannotConnect()
 			return
 		}
-		text := "Recv failure: " + Strerror(errno)
+		text := "Recv failure: " + op.Strerror(errno)
 		f.note(text)
 		f.last()
 		f.end(56, text)
@@ -317,7 +317,7 @@ func (f *Fetcher) woken() {
 	}
 	if f.s.Established() && f.request() == 0 {
 		if errno := f.s.SoError(); errno != 0 { // verifyconnect, lib/cf-socket.c
-			f.note(fmt.Sprintf("connect to %s port %d failed: %s", f.ip, f.port, Strerror(errno)))
+			f.note(fmt.Sprintf("connect to %s port %d failed: %s", f.ip, f.port, op.Strerror(errno)))
 			f.cannotConnect()
 			return
 		}

@@ -267,14 +267,14 @@ func (g *Pinger) open() bool {
 			errno = probe.Connect(o.Dst, 1025)
 		}
 		if errno != 0 {
-			return g.fatal("connect: " + Strerror(errno))
+			return g.fatal("connect: " + op.Strerror(errno))
 		}
 		source, _ = probe.Local()
 		if device != "" && !slices.ContainsFunc(g.s.dev.addrs, func(a *ifAddr) bool { return a.ip == source }) {
 			g.Err.WriteString("ping: Warning: source address might be selected on device other than: " + device + "\n")
 		}
 	} else if errno := g.s.Bind(source, 0); errno != 0 {
-		return g.fatal("bind: " + Strerror(errno))
+		return g.fatal("bind: " + op.Strerror(errno))
 	}
 	if o.Dst == 0 {
 		o.Dst = source
@@ -359,7 +359,7 @@ func (g *Pinger) probe() time.Duration {
 			return again
 		}
 		if !g.o.Quiet {
-			g.Err.WriteString("ping: sendmsg: " + Strerror(errno) + "\n")
+			g.Err.WriteString("ping: sendmsg: " + op.Strerror(errno) + "\n")
 		}
 		g.sent++
 		return g.o.Interval
@@ -416,7 +416,7 @@ func (g *Pinger) readErrors() {
 			if e.Errno == emsgsize {
 				fmt.Fprintf(&g.Err, "ping: local error: message too long, mtu=%d\n", e.Info)
 			} else {
-				fmt.Fprintf(&g.Err, "ping: local error: %s\n", Strerror(e.Errno))
+				fmt.Fprintf(&g.Err, "ping: local error: %s\n", op.Strerror(e.Errno))
 			}
 			continue
 		}
@@ -430,7 +430,7 @@ func (g *Pinger) readErrors() {
 		g.named(e.From, func(name string) {
 			fmt.Fprintf(&g.Out, "From %s icmp_seq=%d %s\n", name, e.Seq, icmpSentence(e))
 			if refused != 0 {
-				g.Err.WriteString("ping: sendmsg: " + Strerror(refused) + "\n")
+				g.Err.WriteString("ping: sendmsg: " + op.Strerror(refused) + "\n")
 			}
 		})
 	}

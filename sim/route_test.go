@@ -3,6 +3,7 @@ package sim
 import (
 	"testing"
 
+	"vethlab/sim/op"
 	"vethlab/sim/state"
 )
 
@@ -60,7 +61,7 @@ func TestConnectAsksTwice(t *testing.T) {
 	}
 	s := n.Start("test").UDP()
 	if errno := s.SendTo(ipAt("10.0.1.2"), 9, nil); errno != 0 {
-		t.Errorf("sendto: %s", Strerror(errno))
+		t.Errorf("sendto: %s", op.Strerror(errno))
 	}
 }
 

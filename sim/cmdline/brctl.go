@@ -31,7 +31,7 @@ func (c Command) brctlFailure(f *op.Failure) (string, int) {
 		if f.Errno == eexist {
 			return "device " + o.Name + " already exists; can't create bridge with the same name", 1
 		}
-		return "add bridge failed: " + strerror(f.Errno), 1
+		return "add bridge failed: " + op.Strerror(f.Errno), 1
 	case op.LinkSet:
 		bridge := o.Master
 		switch {
@@ -44,9 +44,9 @@ func (c Command) brctlFailure(f *op.Failure) (string, int) {
 		case strings.Contains(f.Message, "enslave a bridge") || f.Errno == eloop:
 			return "device " + o.Name + " is a bridge device itself; can't add a bridge device to a bridge device.", 1
 		case f.What == op.NotBridge:
-			return "can't add " + o.Name + " to bridge " + bridge + ": " + strerror(eopnotsupp), 1
+			return "can't add " + o.Name + " to bridge " + bridge + ": " + op.Strerror(eopnotsupp), 1
 		}
-		return "can't add " + o.Name + " to bridge " + bridge + ": " + strerror(f.Errno), 1
+		return "can't add " + o.Name + " to bridge " + bridge + ": " + op.Strerror(f.Errno), 1
 	}
 	return "brctl: " + plain(f), 1
 }

@@ -2,7 +2,6 @@ package cmdline
 
 import (
 	"strings"
-	"syscall"
 
 	"vethlab/sim/op"
 )
@@ -103,46 +102,7 @@ func plain(f *op.Failure) string {
 	case f.What == op.NoSysctl:
 		return "no setting " + f.Name
 	}
-	return strerror(f.Errno)
-}
-
-// strerror is glibc's text for the error numbers that rtnetlink, the bridge
-// and procfs answer with; Go's own texts differ in case. The numbers are
-// Linux's, as in Failure.Errno, wherever this runs.
-func strerror(errno int) string {
-	if s, ok := glibc[errno]; ok {
-		return s
-	}
-	s := syscall.Errno(errno).Error()
-	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-var glibc = map[int]string{
-	1:   "Operation not permitted",
-	2:   "No such file or directory",
-	3:   "No such process",
-	6:   "No such device or address",
-	11:  "Resource temporarily unavailable",
-	12:  "Cannot allocate memory",
-	13:  "Permission denied",
-	16:  "Device or resource busy",
-	17:  "File exists",
-	19:  "No such device",
-	20:  "Not a directory",
-	22:  "Invalid argument",
-	28:  "No space left on device",
-	34:  "Numerical result out of range",
-	39:  "Directory not empty",
-	40:  "Too many levels of symbolic links",
-	93:  "Protocol not supported",
-	95:  "Operation not supported",
-	98:  "Address already in use",
-	99:  "Cannot assign requested address",
-	100: "Network is down",
-	101: "Network is unreachable",
-	110: "Connection timed out",
-	111: "Connection refused",
-	113: "No route to host",
+	return op.Strerror(f.Errno)
 }
 
 const (

@@ -495,9 +495,9 @@ func (c Command) ipFailure(f *op.Failure) (string, int) {
 		return "Error: " + strings.TrimSuffix(f.Message, ".") + ".", 2
 	}
 	if f.What == op.NotBridge && f.Errno == 0 {
-		return "RTNETLINK answers: " + strerror(eopnotsupp), 2
+		return "RTNETLINK answers: " + op.Strerror(eopnotsupp), 2
 	}
-	return "RTNETLINK answers: " + strerror(f.Errno), 2
+	return "RTNETLINK answers: " + op.Strerror(f.Errno), 2
 }
 
 // list walks over words; bad is set when a value is missing, given twice, or

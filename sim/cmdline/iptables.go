@@ -165,7 +165,7 @@ func (c Command) iptablesFailure(f *op.Failure) (string, int) {
 	if f.Message != "" {
 		return f.Message, 1
 	}
-	text := strerror(f.Errno) + "."
+	text := op.Strerror(f.Errno) + "."
 	switch o := c.Op.(type) {
 	case op.RuleDelete, op.RuleCheck:
 		text = "Bad rule (does a matching rule exist in that chain?)."

@@ -22,7 +22,7 @@ func (c Command) ifconfigFailure(f *op.Failure) (string, int) {
 	if f.What == op.NoDevice || f.Errno == enodev {
 		return name + ": ERROR while getting interface flags: No such device", 255
 	}
-	return "SIOCSIFFLAGS: " + strerror(f.Errno), 255
+	return "SIOCSIFFLAGS: " + op.Strerror(f.Errno), 255
 }
 
 // route(8): add and del with default, -net and -host.
@@ -108,5 +108,5 @@ func (c Command) routeFailure(f *op.Failure) (string, int) {
 	if f.What == op.NoDevice {
 		errno = enodev
 	}
-	return "SIOCDELRT: " + strerror(errno), 7
+	return "SIOCDELRT: " + op.Strerror(errno), 7
 }

@@ -66,5 +66,5 @@ func (c Command) sysctlFailure(f *op.Failure) (string, int) {
 	case f.Errno == 13:
 		return `sysctl: permission denied on key "` + o.Key + `"`, 1
 	}
-	return `sysctl: setting key "` + o.Key + `": ` + strerror(f.Errno), 1
+	return `sysctl: setting key "` + o.Key + `": ` + op.Strerror(f.Errno), 1
 }

@@ -128,7 +128,7 @@ func (c Command) pingFailure(f *op.Failure) (string, int) {
 	case f.Errno == 99 && ok:
 		return "ping: bind: Cannot assign requested address", 2
 	case f.Errno != 0:
-		return "ping: connect: " + strerror(f.Errno), 2
+		return "ping: connect: " + op.Strerror(f.Errno), 2
 	}
 	return "ping: " + plain(f), 2
 }

@@ -66,7 +66,10 @@ func (c *call) bridgeUp(n *Network) error {
 			broadcast = ""
 		}
 		if err := c.do("ip addr add %s %sdev %s", want, broadcast, n.Bridge); err != nil {
-			return fmt.Errorf("failed to add IPv4 address %s to bridge: %w", want, kernelSays(err))
+			if l := (lost{}); errors.As(err, &l) {
+				return err
+			}
+			return fmt.Errorf("failed to add IPv4 address %s to bridge: %s", want, reason(err))
 		}
 	}
 	if !c.d.Config.UserlandProxy {
@@ -110,16 +113,6 @@ func (c *call) bridgeDown(n *Network) error {
 		return nil
 	}
 	return c.removeRules(n)
-}
-
-// kernelSays is a failed primitive as the daemon's netlink library has it: the
-// kernel's words, in small letters.
-func kernelSays(err error) error {
-	r := (*Refused)(nil)
-	if !errors.As(err, &r) {
-		return err
-	}
-	return errors.New(errnoText(r))
 }
 
 // linkContainers makes the rules for a container's links on a network without

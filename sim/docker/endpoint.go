@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"vethlab/sim/op"
 )
 
 // A container's way into a network: the veth pair, and the sandbox that its
@@ -53,8 +55,12 @@ func (c *call) createEndpoint(ct *Container, n *Network, ep *Endpoint) (err erro
 		ct.HostIPs = append(ct.HostIPs, ep.IP)
 	}
 	defer func() {
-		if err != nil {
-			c.deleteEndpoint(n, ep)
+		if err == nil {
+			return
+		}
+		c.deleteEndpoint(n, ep)
+		if l := (lost{}); !errors.As(err, &l) { // (*network).addEndpoint
+			err = refuse(System, "failed to create endpoint %s on network %s: %s", ct.Name, n.Name, reason(err))
 		}
 	}()
 	if ep.HostDev, err = c.ifname("veth", 7); err != nil {
@@ -84,12 +90,21 @@ func (c *call) createEndpoint(ct *Container, n *Network, ep *Endpoint) (err erro
 	return c.do("ip link set dev %s up", ep.HostDev)
 }
 
-// reason is what a primitive was refused for, in the kernel's words.
+// reason is what a primitive was refused for, as the daemon has it from the kernel
+// by its netlink library: an errno's text, in small letters.
 func reason(err error) string {
-	s := err.Error()
-	s = strings.TrimPrefix(s, "RTNETLINK answers: ")
-	s = strings.TrimPrefix(s, "Error: ")
-	return strings.ToLower(s)
+	r := (*Refused)(nil)
+	if !errors.As(err, &r) {
+		return err.Error()
+	}
+	if f := r.Result.Failure; f != nil && f.What == "" && f.Errno != 0 {
+		return strings.ToLower(op.Strerror(f.Errno))
+	}
+	text := r.Error()
+	for _, prefix := range []string{"RTNETLINK answers: ", "Error: ", "sysctl: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return strings.ToLower(strings.TrimSuffix(text, "."))
 }
 
 // deleteEndpoint takes the pair away, where it still is, and gives the address

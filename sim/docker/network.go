@@ -136,8 +136,8 @@ func (c *call) newNetwork(n *Network) error {
 		return refuse(System, "invalid argument")
 	}
 	if err := c.bridgeUp(n); err != nil {
-		if r, is := err.(*Refused); is {
-			return refuse(System, "%s", errnoText(r))
+		if _, is := err.(*Refused); is {
+			return refuse(System, "%s", reason(err))
 		}
 		return err
 	}
@@ -206,13 +206,4 @@ func (c *call) networkRemove(n *Network) error {
 	}
 	c.d.Networks = slices.DeleteFunc(c.d.Networks, func(x *Network) bool { return x == n })
 	return nil
-}
-
-// errnoText is what the kernel said to a failed primitive, as Go writes errno.
-func errnoText(r *Refused) string {
-	text := r.Error()
-	for _, prefix := range []string{"RTNETLINK answers: ", "Error: ", "sysctl: "} {
-		text = strings.TrimPrefix(text, prefix)
-	}
-	return strings.ToLower(strings.TrimSuffix(text, "."))
 }

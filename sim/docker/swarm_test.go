@@ -102,6 +102,11 @@ func TestRefusals(t *testing.T) {
 	if !strings.Contains(res.Stderr, `error setting interface \"veth`) || !strings.Contains(res.Stderr, "cannot assign requested address\": unknown.\n") {
 		t.Errorf("a group's address for a card: %q", res.Stderr)
 	}
+	do(false, "docker network create -o com.docker.network.driver.mtu=20 small")
+	res = do(false, "docker run -d --name tight --net small busybox")
+	if !strings.Contains(res.Stderr, "failed to create endpoint tight on network small: failed to set MTU on host interface veth") || !strings.HasSuffix(res.Stderr, ": invalid argument.\n") {
+		t.Errorf("an MTU too small: %q", res.Stderr)
+	}
 	if out := do(false, "docker ps -n 0 -q").Output; strings.Count(out, "\n") != 1 {
 		t.Errorf("docker ps -n 0: %q", out)
 	}

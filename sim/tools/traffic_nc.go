@@ -214,14 +214,14 @@ func (nc *netcat) next() {
 	s.TTL = nc.ttl
 	if nc.source != 0 || nc.sport != 0 {
 		if errno := s.Bind(nc.source, nc.sport); errno != 0 {
-			nc.warn("nc: bind failed: %s", sim.Strerror(errno))
+			nc.warn("nc: bind failed: %s", op.Strerror(errno))
 			nc.exit(1)
 			return
 		}
 	}
 	failed := func(errno int) {
 		if nc.verb {
-			nc.warn("nc: connect to %s port %d (%s) failed: %s", nc.host, port, nc.proto(), sim.Strerror(errno))
+			nc.warn("nc: connect to %s port %d (%s) failed: %s", nc.host, port, nc.proto(), op.Strerror(errno))
 		}
 		s.Close()
 		nc.next()
@@ -325,7 +325,7 @@ func (nc *netcat) serve() {
 	nc.l = l
 	l.ReusePort = true
 	if errno := l.Bind(nc.ip, nc.ports[0]); errno != 0 {
-		nc.warn("nc: %s", sim.Strerror(errno))
+		nc.warn("nc: %s", op.Strerror(errno))
 		nc.exit(1)
 		return
 	}

@@ -184,7 +184,7 @@ func (t *tracer) trace() {
 			return
 		}
 		if errno := s.Connect(t.dst, 0); errno != 0 {
-			t.fatal("connect: " + sim.Strerror(errno))
+			t.fatal("connect: " + op.Strerror(errno))
 			return
 		}
 		t.ping = s
@@ -316,12 +316,12 @@ func (t *tracer) socket() (s *sim.Socket, ok bool) {
 	}
 	if t.dev != "" {
 		if errno := s.BindDevice(t.dev); errno != 0 {
-			return nil, t.fatal("setsockopt SO_BINDTODEVICE: " + sim.Strerror(errno))
+			return nil, t.fatal("setsockopt SO_BINDTODEVICE: " + op.Strerror(errno))
 		}
 	}
 	if t.source != 0 {
 		if errno := s.Bind(t.source, 0); errno != 0 {
-			return nil, t.fatal("bind: " + sim.Strerror(errno))
+			return nil, t.fatal("bind: " + op.Strerror(errno))
 		}
 	}
 	s.Wake = func() { t.receive(s) }
@@ -352,9 +352,9 @@ func (t *tracer) send(n int) bool {
 	}
 	switch {
 	case b.sent == 0:
-		return t.fatal("connect: " + sim.Strerror(errno))
+		return t.fatal("connect: " + op.Strerror(errno))
 	case errno != 0 && errno != emsgsize && errno != ehostunreach:
-		return t.fatal("send: " + sim.Strerror(errno))
+		return t.fatal("send: " + op.Strerror(errno))
 	}
 	return true
 }
