@@ -187,14 +187,16 @@ export function createController({ get, dispatch }) {
     help(open) { dispatch({ type: 'help', open }); },
     dismiss() { dispatch({ type: 'dismiss' }); },
 
-    /** @param {string} text */
+    /** Sends a command line; whether it is on its way. @param {string} text @returns {boolean} */
     command(text) {
       const node = c.consoleNode();
-      if (text === 'clear') return dispatch({ type: 'clear' });
-      if (text === 'help') return dispatch({ type: 'say', node, text, said: 'console.hint' });
+      if (text === 'clear') dispatch({ type: 'clear' });
+      if (text === 'help') dispatch({ type: 'say', node, text, said: 'console.hint' });
+      if (text === 'clear' || text === 'help') return true;
       const id = link?.send({ type: 'command', node, text });
       if (id) dispatch({ type: 'ask', id, node, text });
       else dispatch({ type: 'failed', error: { code: 'offline', text: '' } });
+      return Boolean(id);
     },
     consoleNode() {
       const s = get();

@@ -1,7 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { checkText, dictionaries, firstLanguage, localized, translate } from '../js/model/i18n.js';
+import { because, checkText, dictionaries, errorText, firstLanguage, localized, translate } from '../js/model/i18n.js';
 
 const keys = Object.keys(dictionaries.en);
 const source = (dir) => readdirSync(new URL(dir, import.meta.url), { recursive: true }).filter((f) => f.endsWith('.js'))
@@ -69,6 +69,20 @@ test('every error of the server has words, and says what to do', () => {
   assert.ok(sent.length > 15, `found only ${sent}`);
   for (const c of sent) assert.ok(codes.includes(c), `web/message.go does not list ${c}`);
   for (const c of [...codes, 'offline']) for (const key of [`error.${c}`, `do.${c}`]) assert.ok(key in dictionaries.en, key);
+});
+
+test('a reason is in the page’s language as far as it has words', () => {
+  assert.equal(because('en', 'The lab died: signal: killed'), 'The lab died: signal: killed.');
+  assert.equal(because('zh-TW', 'The lab died: signal: killed.'), '實驗環境的行程已結束：signal: killed。');
+  assert.equal(because('zh-CN', 'not simulated: docker logs'), '未模拟：docker logs');
+  assert.equal(because('zh-CN', 'No room on the disk.'), '原因：No room on the disk.');
+  assert.equal(because('zh-TW', undefined), '');
+  const lost = { code: 'lost', text: 'The lab died: signal: killed', do: 'Rebuild the lab.' };
+  assert.deepEqual(errorText('zh-CN', lost), { title: '实验环境已消失。', more: '实验环境的进程已退出：signal: killed。 重建实验环境：它会回到同一步。' });
+  assert.deepEqual(errorText('en', { code: 'unheard-of', text: 'Odd.', do: 'Wait.' }), { title: 'Odd.', more: 'Wait.' });
+  // what the server says begins as the page expects
+  const go = ['session.go', 'session_lab.go', 'forecast.go'].map((f) => readFileSync(new URL(`../../lessons/${f}`, import.meta.url), 'utf8')).join('');
+  for (const text of ['"The lab died: "', '"The lab was closed."', '"the model took too long"', '"not simulated: "']) assert.ok(go.includes(text), text);
 });
 
 test('blanks are filled, and a missing one leaves nothing behind', () => {

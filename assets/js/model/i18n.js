@@ -60,13 +60,32 @@ export function checkText(lang, check) {
 export function errorText(lang, error) {
   const [what, todo] = [`error.${error.code}`, `do.${error.code}`];
   const own = knows(lang, what) ? translate(lang, what) : '';
-  const reason = (lang === 'en' ? own !== error.text : ['lost', 'internal', 'no-kernel'].includes(error.code)) && own ? sentence(error.text) : '';
+  const reason = (lang === 'en' ? own !== error.text : ['lost', 'internal', 'no-kernel'].includes(error.code)) && own ? because(lang, error.text) : '';
   const advice = (lang === 'en' && error.do) || !knows(lang, todo) ? error.do : translate(lang, todo);
   return { title: own || error.text, more: [reason, advice].filter(Boolean).join(' ') };
 }
 
-/** @param {string | undefined} text */
-export const sentence = (text) => (!text || /[.!?。！？]$/.test(text) ? text : `${text}.`);
+/** How the server's reasons begin, of which the page has words. @type {[RegExp, string][]} */
+const reasons = [
+  [/^not simulated: the model took too long\.?$/, 'slow'], [/^not simulated: ([^]*)$/, 'unmodelled'],
+  [/^The lab died: ([^]*?)\.?$/, 'died'], [/^The lab was closed\.?$/, 'closed'], [/^([^]*)$/, 'other'],
+];
+
+/**
+ * A reason of the server's, as far as the page has words for it; the rest is a
+ * program's or the kernel's own.
+ * @param {Lang} lang
+ * @param {string | undefined} text
+ */
+export function because(lang, text) {
+  if (!text) return '';
+  if (lang === 'en') return /[.!?]$/.test(text) ? text : `${text}.`;
+  for (const [pattern, code] of reasons) {
+    const m = pattern.exec(text);
+    if (m) return translate(lang, `reason.${code}`, { what: m[1] });
+  }
+  return text;
+}
 
 /**
  * A lesson's own text in a language: Traditional falls back on Simplified

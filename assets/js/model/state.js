@@ -124,7 +124,7 @@ export function initial(lang, mode = 'both') {
 export function reduce(s, a) {
   switch (a.type) {
     case 'conn':
-      return a.conn === 'open' ? { ...s, conn: 'open', retryAt: 0 }
+      return a.conn === 'open' ? { ...s, conn: 'open', retryAt: 0, error: s.error?.code === 'offline' ? null : s.error }
         : { ...s, conn: a.conn, retryAt: a.retryAt ?? 0, running: null, busy: '', console: s.console.filter((e) => e.result) };
     case 'lessons': return { ...s, lessons: a.lessons };
     case 'missing': return { ...s, missing: a.id };

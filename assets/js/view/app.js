@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from '../../vendor/htm-preact.js';
 import { intentOf } from '../model/keys.js';
-import { errorText, localized, sentence } from '../model/i18n.js';
+import { because, errorText, localized } from '../model/i18n.js';
 import { playTime } from '../model/journey.js';
 import { currentBeats, currentColumns, currentRun, currentStep } from '../model/state.js';
 import { PageContext, page, usePage } from './context.js';
@@ -54,7 +54,7 @@ export function App({ store, c }) {
 function Bar() {
   const { s, c, t } = usePage();
   if (s.lab?.state === 'lost') {
-    return html`<div class="alert bad" role="alert"><span><b>${t('lost.title')}</b> ${sentence(s.lab.text)} ${t('lost.kept')}</span>
+    return html`<div class="alert bad" role="alert"><span><b>${t('lost.title')}</b> ${because(s.lang, s.lab.text)} ${t('lost.kept')}</span>
       <button type="button" class="btn small" disabled=${s.busy === 'rebuild'} onClick=${c.rebuild}>${t('act.rebuild')} <${Kbd} k="B" /></button></div>`;
   }
   if (s.conn === 'lost') return html`<div class="alert warn" role="status"><span>${t('conn.text')}</span></div>`;

@@ -45,7 +45,7 @@ export function Console() {
   const submit = (e) => {
     e.preventDefault();
     if (!text.trim() || waiting) return;
-    c.command(text.trim());
+    if (!c.command(text.trim())) return;
     setText('');
     setBack(0);
   };

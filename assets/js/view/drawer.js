@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
 import { agreement } from '../model/compare.js';
+import { because } from '../model/i18n.js';
 import { currentColumns, currentEndsDiffer, currentForecast, currentTrace, currentTwin, shownMode, shownNode, tabs } from '../model/state.js';
 import { usePage } from './context.js';
 import { Journey } from './journey.js';
@@ -45,7 +46,8 @@ function Agreement() {
   if (s.hello?.backend === 'sim') return html`<p class="agree sim" title=${t('sim.what')}>${t('sim.line')}</p>`;
   if (mode === 'kernel') return null;
   const forecast = currentForecast(s);
-  if (forecast?.missing) return html`<p class="agree" title=${forecast.missing}>${forecast.missing}</p>`;
+  const missing = because(s.lang, forecast?.missing);
+  if (missing) return html`<p class="agree" title=${missing}>${missing}</p>`;
   const trace = currentTrace(s);
   if (mode === 'sim') return trace ? html`<p class="agree sim">${t('sim.before')}</p>` : null;
   const twin = currentTwin(s);

@@ -4,6 +4,7 @@ import { html, useEffect, useRef } from '../../vendor/htm-preact.js';
 import { changed, duration, endpoint, first, head, outcome, reason, proof, signs, sinceStart, slowdown, span } from '../model/journey.js';
 import { said, simulated } from '../model/compare.js';
 import { short } from '../model/addresses.js';
+import { because } from '../model/i18n.js';
 import { beatsOf, currentBeats, currentColumns, currentEndsDiffer, currentForecast, currentRun, currentTrace, currentTwin, shownMode, stepTraces } from '../model/state.js';
 import { usePage } from './context.js';
 import { Address, Coloured, Kbd } from './text.js';
@@ -18,7 +19,7 @@ export function Journey() {
   if (!currentTrace(s) || !columns.length) {
     const ran = ['done', 'failed'].includes(currentRun(s)?.state ?? '');
     const missing = shownMode(s) === 'sim' && s.hello?.backend !== 'sim' && ran && (currentForecast(s)?.missing || !currentForecast(s));
-    return html`<div class="nothing"><p>${missing ? t('forecast.none', { why: currentForecast(s)?.missing ?? '' }) : t(stepTraces(s).length ? 'journey.choose' : ran ? 'journey.none' : 'journey.ahead')}</p><${Chips} /></div>`;
+    return html`<div class="nothing"><p>${missing ? t('forecast.none', { why: because(s.lang, currentForecast(s)?.missing) }) : t(stepTraces(s).length ? 'journey.choose' : ran ? 'journey.none' : 'journey.ahead')}</p><${Chips} /></div>`;
   }
   return html`<div class="hops">
     <${Chips} />
@@ -94,7 +95,7 @@ function Table({ columns }) {
     </thead>
     <tbody>
       ${(twin || simulated(trace)) && html`<${Row} side="model" columns=${columns} trace=${simulated(trace) ? trace : twin} other=${simulated(trace) ? null : trace} shape=${shape} />`}
-      ${both && !twin && !simulated(trace) && html`<tr class="sim"><th scope="row">${t('mode.sim')}</th><td class="none" colspan=${columns.length + 1}>${t('forecast.none', { why: currentForecast(s)?.missing ?? '' })}</td></tr>`}
+      ${both && !twin && !simulated(trace) && html`<tr class="sim"><th scope="row">${t('mode.sim')}</th><td class="none" colspan=${columns.length + 1}>${t('forecast.none', { why: because(s.lang, currentForecast(s)?.missing) })}</td></tr>`}
       ${!simulated(trace) && html`<${Row} side="kernel" columns=${columns} trace=${trace} other=${twin} shape=${shape} />`}
       ${both && simulated(trace) && html`<tr><th scope="row">${t('mode.kernel')}</th><td class="none" colspan=${columns.length + 1}>${t(waits ? 'journey.waits' : 'journey.never')}</td></tr>`}
     </tbody>

@@ -1,7 +1,7 @@
 // The left column: what to do, what to expect, what came of it.
 
 import { html, useEffect, useRef, useState } from '../../vendor/htm-preact.js';
-import { checkText, localized } from '../model/i18n.js';
+import { because, checkText, localized } from '../model/i18n.js';
 import { disagreements, words } from '../model/compare.js';
 import { currentColumns, currentRun, currentStep, primary, canRun, shownMode } from '../model/state.js';
 import { usePage } from './context.js';
@@ -101,7 +101,7 @@ function Foretold({ run }) {
   if (!run.forecast || run.state === 'skipped' || run.state === 'broken') return null;
   const list = disagreements(run);
   const mode = shownMode(s);
-  if (run.forecast.missing) return mode === 'kernel' ? null : html`<p class="foretold">${t('forecast.none', { why: run.forecast.missing })}</p>`;
+  if (run.forecast.missing) return mode === 'kernel' ? null : html`<p class="foretold">${t('forecast.none', { why: because(s.lang, run.forecast.missing) })}</p>`;
   if (!list.length) return mode === 'kernel' ? null : html`<p class="foretold"><span aria-hidden="true">✓</span> ${t('forecast.held')}</p>`;
   const shown = list.slice(0, 6);
   return html`<details class="checks foretold" open>
