@@ -66,13 +66,13 @@ func (w *World) arpRcv(dev *Link, p *packet) {
 		return
 	}
 	sip, tip, sha := p.src, p.dst, p.arpMAC
-	ours := n.local(tip)
+	localnet := n.conf.routeLocalnet|dev.conf.routeLocalnet != 0
+	ours := n.local(tip) && (localnet || !tip.loopback())
 	e := unclaimed
 	if ours || p.arpReply {
 		e = delivered
 	}
 	request, direct := !p.arpReply, p.typ == toHost
-	localnet := n.conf.routeLocalnet|dev.conf.routeLocalnet != 0
 	switch {
 	case tip.multicast(), tip.loopback() && !localnet, sip == tip && n.conf.dropGratuitousARP|dev.conf.dropGratuitousARP != 0:
 		w.end(p, e)

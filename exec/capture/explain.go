@@ -302,6 +302,9 @@ func (b *builder) endARP(t *trace.Trace, last *pass, n *state.Node, h trace.Head
 // place, as packets to it would leave by another link (arp_fwd_proxy,
 // net/ipv4/arp.c).
 func answersFor(n *state.Node, dev string, h trace.Header) bool {
+	if h.Dst.IsLoopback() && !routesLocalnet(n, dev) { // arp_process
+		return false
+	}
 	if n.LocalAddr(h.Dst) {
 		return true
 	}
@@ -411,11 +414,11 @@ func (b *builder) diedInOutput(t *trace.Trace, n *state.Node, h trace.Header, se
 			h.DstPort = to.Port()
 		}
 		s := &steps[len(steps)-1]
-		s.After, s.Cause, s.Evidence = h, fmt.Sprintf("%s %s rule %d: %s", last.Table, last.Chain, last.Rule, last.Verdict), trace.Explained
+		s.After, s.Cause, s.Evidence = b.frame.with(h), fmt.Sprintf("%s %s rule %d: %s", last.Table, last.Chain, last.Rule, last.Verdict), trace.Explained
 	}
 	if c := b.translates(n, h); c != nil && last.Point == trace.Output && last.Table == "" {
 		h.Dst, h.DstPort = c.Orig.Src, c.Orig.SrcPort
-		steps[len(steps)-1] = trace.Step{Point: trace.Conntrack, Chain: string(trace.Output), At: last.At, Before: last.Before, After: h,
+		steps[len(steps)-1] = trace.Step{Point: trace.Conntrack, Chain: string(trace.Output), At: last.At, Before: last.Before, After: b.frame.with(h),
 			Cause: "conntrack: " + connText(*c), Evidence: trace.Explained}
 	}
 	dev := ""

@@ -169,6 +169,22 @@ func TestTunnelDropped(t *testing.T) {
 	}
 }
 
+// Also where nobody saw what a rule of OUTPUT made of it, the packet is around the frame.
+func TestTunnelRedirected(t *testing.T) {
+	h, o := echo(), around("10.0.1.1", "10.0.1.2", 7)
+	v := tunnels()
+	v["a"].Links[0].Addrs = nil
+	tr := told(t, v, func(p *passage) {
+		p.saw("a", "vx0", true, h, 1, nil)
+		p.Hook(Hook{Node: "a", Point: trace.Output, Edge: First, Verdict: trace.Pass, Header: o, Key: 2, HasKey: true, Oif: "eth0"})
+		p.Hook(Hook{Node: "a", Point: trace.Output, Table: "nat", Chain: "OUTPUT", Rule: 1, RuleText: "-j REDIRECT", Verdict: trace.Redirect, Header: o, Key: 2, HasKey: true, Oif: "eth0"})
+	})
+	last := tr.Last()
+	if tr.Disposition != trace.NoRouteTo || last.Dst != h.Dst || last.Outer == nil || last.Outer.Dst.String() != "127.0.0.1" {
+		t.Errorf("%s: %+v", tr.Disposition, last)
+	}
+}
+
 // One ARP request is like the other, and they may go on for long: what is around
 // the last, that nobody saw, is around it all the same.
 func TestTunnelAskedForLong(t *testing.T) {
