@@ -77,8 +77,14 @@ func (g *gen) ruleGone() {
 
 // forget ends a half. The port a tunnel sends from is a hash whose seed is in no
 // snapshot: what it sent before would be another connection to the model. What
-// ICMP told of a path, its MTU or a nearer gateway, is in none either.
+// ICMP told of a path, its MTU or a nearer gateway, is in none either; nor how
+// often a neighbour was asked for that has not answered yet, which only nc over UDP
+// does not wait for.
 func (g *gen) forget() {
+	if last := g.lines[len(g.lines)-1]; strings.Contains(last, "nc -u") {
+		node, _, _ := strings.Cut(last, "# ")
+		g.lines = append(g.lines, node+"# sleep 0.1")
+	}
 	for _, n := range g.nodes {
 		g.do(n, "sysctl -qw net.ipv4.route.flush=1")
 		if slices.ContainsFunc(n.devs, func(d *gdev) bool { return d.name == "vx0" }) {
