@@ -181,10 +181,11 @@ func (r *Renderer) Command(text string, o Outcome) Record {
 	return rec
 }
 
-// latecomers finds the packets of TCP conversations of earlier commands, and the
-// errors that they are rejected with.
+// latecomers finds the packets of TCP conversations of earlier commands, the errors
+// that they are rejected with, and the questions for a neighbour of theirs that is
+// silent.
 func (r *Renderer) latecomers(traces []trace.Trace) map[int]bool {
-	const soon = int64(20 * time.Millisecond)
+	const soon, asking = int64(20 * time.Millisecond), int64(200 * time.Millisecond)
 	began, late := map[string]bool{}, map[int]bool{}
 	for i := range traces {
 		t := &traces[i]
@@ -197,13 +198,24 @@ func (r *Renderer) latecomers(traces []trace.Trace) map[int]bool {
 	}
 	maps.Copy(r.began, began)
 	for i := range traces {
-		if !late[i] || traces[i].Disposition != trace.Rejected {
+		t := &traces[i]
+		if h, ok := first(t); !ok || h.Proto != "tcp" || !late[i] {
 			continue
 		}
+		here := func(k int, within int64) bool {
+			u := &traces[k]
+			return u.Hops[0].Node == t.Node && max(u.Start-t.Start, t.Start-u.Start) < within
+		}
+		told := -1 // of a silent neighbour: once
 		for k := range traces {
-			t := &traces[k]
-			if h, ok := first(t); ok && h.Proto == "icmp" && h.ICMPType == 3 && t.Hops[0].Node == traces[i].Node && max(t.Start-traces[i].Start, traces[i].Start-t.Start) < soon {
+			switch h, ok := first(&traces[k]); {
+			case !ok || late[k]:
+			case t.Disposition == trace.Rejected && h.Proto == "icmp" && h.ICMPType == 3 && here(k, soon):
 				late[k] = true
+			case t.Disposition == trace.NoNeighbour && h.Proto == "arp" && h.Dst.String() == t.Args["ip"] && here(k, asking):
+				late[k] = true
+			case t.Disposition == trace.NoNeighbour && h.Proto == "icmp" && h.ICMPType == 3 && h.ICMPCode == 1 && here(k, asking) && traces[k].Start > t.Start && told < 0:
+				late[k], told = true, k
 			}
 		}
 	}

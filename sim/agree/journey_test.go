@@ -2,6 +2,7 @@ package agree_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,32 @@ func TestConntrackOrder(t *testing.T) {
 	b := agree.NewRenderer().Command(text, agree.Outcome{Stdout: out("30", "29")})
 	if ds := agree.CompareRecords(&agree.Run{Commands: []agree.Record{a}}, &agree.Run{Commands: []agree.Record{b}}); len(ds) > 0 {
 		t.Error(ds)
+	}
+}
+
+// What is repeated after its command is over is of no command: nor are the question
+// for the neighbour that it would go to, and the error that tells of his silence.
+func TestLateWithoutNeighbour(t *testing.T) {
+	a := netip.MustParseAddr
+	one := func(at time.Duration, h trace.Header, d trace.Disposition) trace.Trace {
+		return trace.Trace{Start: int64(at), Flow: h.Proto + h.TCPFlags[:min(3, len(h.TCPFlags))], Node: "e", Disposition: d, Code: trace.CodeNoNeighbour, Args: map[string]string{"ip": "10.0.3.1", "dev": "eth0"},
+			Hops: []trace.Hop{{Node: "e", Steps: []trace.Step{{Point: trace.Output, Verdict: trace.Pass, Before: h, After: h}}}}}
+	}
+	const ms = time.Millisecond
+	arp := trace.Header{Proto: "arp", ARPOp: "request", Src: a("10.0.4.2"), Dst: a("10.0.3.1")}
+	arp2 := trace.Header{Proto: "arp", ARPOp: "request", Src: a("10.0.4.2"), Dst: a("10.0.3.9")}
+	late := trace.Header{Proto: "tcp", TCPFlags: "SYN,ACK", Src: a("10.0.4.2"), Dst: a("10.0.3.1"), SrcPort: 80, DstPort: 40000}
+	told := trace.Header{Proto: "icmp", ICMPType: 3, ICMPCode: 1, Src: a("10.0.4.2"), Dst: a("10.0.4.2")}
+	rec := agree.NewRenderer().Command("curl http://10.0.1.1", agree.Outcome{Traces: []trace.Trace{
+		one(1*ms, arp2, trace.Unclaimed), one(10*ms, late, trace.NoNeighbour), one(11*ms, arp, trace.Unclaimed), one(61*ms, told, trace.Delivered),
+		one(71*ms, told, trace.Delivered), one(900*ms, arp, trace.Unclaimed)}})
+	var got []string
+	for _, j := range rec.Journeys {
+		title, _, _ := strings.Cut(j, "\n")
+		got = append(got, title)
+	}
+	if want := "arp request 10.0.4.2→10.0.3.9, icmp, arp request 10.0.4.2→10.0.3.1"; strings.Join(got, ", ") != want {
+		t.Errorf("%q; want %q", strings.Join(got, ", "), want)
 	}
 }
 
