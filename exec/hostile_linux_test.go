@@ -60,7 +60,7 @@ func TestHostileSandbox(t *testing.T) {
 			if !strings.Contains(l.lost, want) {
 				t.Errorf("%s: lost: %q, want %q in it", role, l.lost, want)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("%s: the server still listens to it", role)
 		}
 	}
@@ -92,7 +92,7 @@ func TestDeafSandbox(t *testing.T) {
 	time.Sleep(300 * time.Millisecond) // the socket's buffer is full now
 	began := time.Now()
 	l.Close()
-	if err := <-answered; err == nil || time.Since(began) > 5*time.Second {
+	if err := <-answered; err == nil || time.Since(began) > 30*time.Second {
 		t.Errorf("closed after %v: %v", time.Since(began), err)
 	}
 }
@@ -104,7 +104,7 @@ func TestHostileFiles(t *testing.T) {
 	within := func(what string, fn func() op.Result, status int, says string) {
 		t.Helper()
 		began := time.Now()
-		if r := fn(); r.Status != status || !strings.Contains(r.Stderr, says) || time.Since(began) > 10*time.Second {
+		if r := fn(); r.Status != status || !strings.Contains(r.Stderr, says) || time.Since(began) > time.Minute {
 			t.Errorf("%s: status %d, %q, after %v; want status %d, %q", what, r.Status, r.Stderr, time.Since(began), status, says)
 		}
 	}

@@ -280,7 +280,7 @@ func TestObserved(t *testing.T) {
 		}
 	})
 	b.do("a", sh("ip netns add web && ip link add v0 type veth peer name eth0 netns web && ip netns exec web iptables -A INPUT -j ACCEPT"))
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case s := <-seen:

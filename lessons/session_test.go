@@ -305,12 +305,13 @@ func TestSessionStopOwn(t *testing.T) {
 // A tool in the background lives beyond the limit for an operation, and a
 // rebuild does not wait for it.
 func TestSessionBackground(t *testing.T) {
-	p := newPupil(t, 50*time.Millisecond)
+	const limit = 500 * time.Millisecond
+	p := newPupil(t, limit)
 	must(t, p.Start(p.tell))
 	must(t, p.Command("host", "frob --forever &", p.tell))
 	first := p.labs.Last()
 	p.wait(t, "it runs", func() bool { return slices.Contains(first.Done(), "host# frob --forever &") })
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(limit + 200*time.Millisecond)
 	if n := first.Ended(); n != 0 {
 		t.Error("the tool was ended")
 	}

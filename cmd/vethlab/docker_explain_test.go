@@ -71,7 +71,7 @@ func TestDockerExplained(t *testing.T) {
 					}
 				}
 				var ds []state.Difference
-				for range 200 { // a namespace dies in the background
+				for range 1200 { // a namespace dies in the background
 					if ds = state.Diff(snapshotOf(t, done), snapshotOf(t, lab)); len(ds) == 0 {
 						break
 					}

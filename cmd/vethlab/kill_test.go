@@ -79,8 +79,8 @@ func TestKillLab(t *testing.T) {
 			}
 			select {
 			case <-s.gone:
-			case <-time.After(10 * time.Second):
-				t.Fatalf("the server is still there 10 s after SIGTERM: %s", s.output())
+			case <-time.After(time.Minute):
+				t.Fatalf("the server is still there a minute after SIGTERM: %s", s.output())
 			}
 			if code := s.cmd.ProcessState.ExitCode(); code != 0 {
 				t.Errorf("exit status %d after SIGTERM: %s", code, s.output())
@@ -142,7 +142,7 @@ func (p *page) ask(t *testing.T, r web.Request) int {
 // until reads messages up to the one that is wanted.
 func (p *page) until(t *testing.T, what string, wanted func(web.Message) bool) web.Message {
 	t.Helper()
-	timeout := time.After(60 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case m, ok := <-p.in:
@@ -162,7 +162,7 @@ func (p *page) until(t *testing.T, what string, wanted func(web.Message) bool) w
 				return m
 			}
 		case <-timeout:
-			t.Fatalf("%s did not come in 60 s", what)
+			t.Fatalf("%s did not come in two minutes", what)
 		}
 	}
 }
@@ -244,7 +244,7 @@ func remainsOf(t *testing.T, s *server, p *page) remains {
 func (r remains) check(t *testing.T) {
 	t.Helper()
 	var left []string
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		left = nil
 		for pid, p := range processes() {
@@ -267,7 +267,7 @@ func (r remains) check(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("left after 10 s:\n  %s", strings.Join(left, "\n  "))
+			t.Fatalf("left after a minute:\n  %s", strings.Join(left, "\n  "))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -93,7 +93,7 @@ func TestSecondWay(t *testing.T) {
 					tools += byTool(t, second, c)
 				}
 				var ds []state.Difference
-				for range 40 { // a namespace dies in the background
+				for range 600 { // a namespace dies in the background
 					ds = state.Diff(canonical(t, first), canonical(t, second))
 					if len(ds) == 0 {
 						break
@@ -178,7 +178,7 @@ func TestLessonScript(t *testing.T) {
 	text := strings.Replace(script.String(), end, look+end, 1)
 
 	before := leftovers(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	// Its own namespaces around the script's: even its failure leaves nothing.
 	cmd := osexec.CommandContext(ctx, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash")
@@ -279,7 +279,7 @@ func TestLessonScriptStopped(t *testing.T) {
 			go io.Copy(io.Discard, out)
 			cmd.Wait()
 			var left []string
-			for range 100 {
+			for range 600 {
 				if left = marked(mark); len(left) == 0 {
 					return
 				}

@@ -49,14 +49,17 @@ func TestEngineBackground(t *testing.T) {
 	for _, words := range []string{"docker exec web sleep 1000", "docker run --name idle alpine sleep 1000"} {
 		go do(true, words)
 	}
-	time.Sleep(100 * time.Millisecond) // both are under way
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // until both are under way
+		if out := do(false, "docker ps -q").Output; strings.Count(out, "\n") == 2 {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("docker ps -q: %q", out)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := e.Snapshot(ctx); err != nil {
 		t.Fatal(err)
-	}
-	if out := do(false, "docker ps -q").Output; strings.Count(out, "\n") != 2 {
-		t.Errorf("docker ps -q: %q", out)
 	}
 	if out := do(false, "docker rm -f idle"); out.Status != 0 {
 		t.Errorf("docker rm -f idle: %+v", out)
