@@ -1,20 +1,22 @@
 #!/bin/bash
-# Plays lines on a real Docker daemon and tells what came of each. It runs as
-# the init of mount, pid, network, uts and ipc namespaces of its own (unshare
-# --mount --pid --fork --kill-child --mount-proc --net --uts --ipc), so that all
-# it makes ends with it; what it leaves is the cgroup $CGROUP, if it is killed.
+# Plays commands on a real Docker daemon and tells what came of each:
 #
-#	reference.sh DIR < LINES
+#	reference.sh DIR < COMMANDS 3> TOLD
+#
+# COMMANDS end in a NUL each: WHEN NODE COMMAND. What came of them is told by
+# $SELF, which looks at the state too, if it is WHEN (docker_look_linux_test.go).
 #
 # DIR holds world.sh, which makes the nodes, and image.tar, the root directory
 # of every image; root.tar, if it is there, is the daemon's data with the images
-# imported, else this script makes it. A line is NODE, a blank, and a command
-# in base64. What came of it goes to descriptor 3, a line for each part: its
-# name, a blank, and base64.
+# imported, else this script makes it and plays nothing.
+#
+# It runs as the init of mount, pid, network, uts and ipc namespaces of its own
+# (unshare --mount --pid --fork --kill-child --mount-proc --net --uts --ipc): all
+# it makes ends with it, but for the cgroup $CGROUP.
 set -u
 dir=$1
 PATH=/usr/sbin:/usr/bin:/sbin:/bin # Debian's docker.io, whatever else there is
-exec 3>&1 1>/dev/null
+exec 1>/dev/null
 
 mount --make-rprivate /
 mkdir -p "$dir/own"
@@ -26,21 +28,24 @@ mkdir "$dir/own/etc/docker"
 printf 'nameserver 10.24.254.1\n' >"$dir/own/etc/resolv.conf"
 mount --bind "$dir/own/etc" /etc
 mount -t tmpfs tmpfs /run
-mkdir /run/netns
+mkdir /run/netns /run/nodes
 tar -C "$dir/own" -xf "$dir/image.tar" www
 
+# nap SECONDS sleeps, and starts no process for it.
+mkfifo /run/never
+exec {never}<>/run/never
+nap() { read -rt "$1" -u "$never"; }
+
 . "$dir/world.sh" # defines every node as /run/netns/NODE; no machine sees another there
-mkdir /run/nodes
 for node in /run/netns/*; do
 	touch "/run/nodes/${node##*/}"
 	mount --bind "$node" "/run/nodes/${node##*/}"
-	ip netns del "${node##*/}"
+	umount "$node"
+	rm "$node"
 done
 
 # machine NODE: the daemon of that machine is meant from here on. The machine
 # "host" is alone and has everything where Docker has it; others have their own.
-machines=()
-for m in host host1 host2; do [[ -e /run/nodes/$m ]] && machines+=("$m"); done
 machine() {
 	m=$1 own=$dir/own sock=/run/docker.sock flags=() enter=()
 	if [[ $m != host ]]; then
@@ -49,49 +54,16 @@ machine() {
 		enter=(unshare --uts bash -c 'hostname "$0" && exec "$@"' "$m")
 		export DOCKER_HOST=unix://$sock
 	fi
-	data=$own/root
-}
-
-# running tells of each container of the machine that runs its name, its pid, its
-# network's mode and its directory, from the daemon's own files: docker ps says
-# the same, and takes as long as all the rest of a look.
-running() {
-	local files config mode pid
-	for files in "$data"/containers/*; do
-		[[ -s $files/config.v2.json && -s $files/hostconfig.json ]] || continue
-		config=$(<"$files/config.v2.json") mode=$(<"$files/hostconfig.json")
-		[[ $config == *'"Running":true'* && $mode =~ '"NetworkMode":"'([^\"]*) ]] || continue
-		mode=${BASH_REMATCH[1]}
-		[[ $config =~ '"Pid":'([0-9]+) ]] && pid=${BASH_REMATCH[1]}
-		[[ $config =~ '"Name":"/'([^\"]*) ]] && echo "${BASH_REMATCH[1]} $pid $mode $files"
-	done
-}
-
-# in_node NODE COMMAND...: in a container, with its files of /etc, and the
-# machine's programs.
-in_node() {
-	local node=$1 file=/run/nodes/$1 name pid files
-	shift
-	if [[ -e $file ]]; then
-		nsenter --net="$file" "$@"
-		return
-	fi
-	for m in "${machines[@]}"; do
-		machine "$m"
-		read -r name pid _ files < <(running | grep "^$node ") && break
-	done
-	nsenter --net="/proc/$pid/ns/net" unshare --mount bash -c 'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@"' \
-		bash "$files/hosts" "$files/resolv.conf" "$@"
 }
 
 # start runs the real dockerd on the machine until it listens or ends, and prints
 # what it says that is not a line of its log.
 start() {
 	local log=$own/dockerd.log i
-	DOCKER_DRIVER=vfs nsenter --net="/run/nodes/$m" "${enter[@]}" "$real" --data-root "$data" --cgroup-parent "$CGROUP" "${flags[@]}" "$@" >"$log" 2>&1 3>&- &
+	DOCKER_DRIVER=vfs nsenter --net="/run/nodes/$m" "${enter[@]}" "$real" --data-root "$own/root" --cgroup-parent "$CGROUP" "${flags[@]}" "$@" >"$log" 2>&1 3>&- &
 	local pid=$!
-	for ((i = 0; i < 600; i++)); do
-		if [[ ! -e $own/pid && -S $sock ]] && curl -s --unix-socket "$sock" http://docker/_ping; then
+	for ((i = 0; i < 6000; i++)); do
+		if [[ ! -e $own/pid && -S $sock ]] && curl -s --unix-socket "$sock" http://docker/_ping; then # it answers when all is there
 			echo $pid >"$own/pid"
 			return 0
 		fi
@@ -101,7 +73,7 @@ start() {
 			grep -v '^time=' "$log" >&2
 			return $status
 		fi
-		sleep 0.02
+		nap 0.01
 	done >/dev/null
 	cat "$log" >&2
 	return 99
@@ -109,19 +81,20 @@ start() {
 
 stop() {
 	local pid i
-	pid=$(cat "$own/pid" 2>/dev/null) || return 0
+	[[ -e $own/pid ]] && read -r pid <"$own/pid" || return 0
 	kill "$pid"
-	for ((i = 0; i < 1000; i++)); do
+	for ((i = 0; i < 6000; i++)); do
 		[[ -d /proc/$pid ]] || break
 		read -r _ _ state _ <"/proc/$pid/stat" && [[ $state == Z ]] && break
-		sleep 0.01
+		nap 0.01
 	done 2>/dev/null
 	wait "$pid" 2>/dev/null
 	rm -f "$own/pid" "$sock"
 	[[ $m == host ]] || return 0
-	while pgrep -x containerd >/dev/null; do sleep 0.01; done
+	while pgrep -x containerd >/dev/null; do nap 0.01; done
 }
 
+real=$(type -P dockerd)
 dockerd() { start "$@"; }
 
 # systemctl, for the one unit that matters here; flags are those of Debian's unit.
@@ -138,91 +111,27 @@ See "systemctl status docker.service" and "journalctl -xeu docker.service" for d
 	esac
 }
 
-tell() { printf '%s %s\n' "$1" "$(base64 -w0)" >&3; }
-
-# carried reads ip -o link, and fails while a bridge has yet to hear of its
-# ports' carrier: linkwatch tells it up to a second later.
-carried() {
-	awk '{
-		name = $2; sub(/[@:].*/, "", name); up[name] = $3 ~ /[<,]UP[,>]/; live[name] = $3 ~ /LOWER_UP/
-		for (i = 4; i < NF; i++) if ($i == "master") { bridge[$(i+1)]; if (live[name]) lives[$(i+1)] }
-	}
-	END { for (b in bridge) if (up[b] && live[b] != (b in lives)) exit 1 }'
-}
-
-# look NODE FILE: the state of a network namespace.
-look() {
-	local enter="nsenter --net=$2" i
-	[[ $2 == /proc/* ]] || # a container has no bridge
-		for ((i = 0; i < 100; i++)); do $enter ip -o link | carried && break || sleep 0.02; done
-	$enter ip -d -j addr | tell "$1:addr"
-	$enter ip -j route | tell "$1:route"
-	$enter iptables-save | tell "$1:rules"
-	$enter ss -Hltunp | tell "$1:sockets"
-	case $1 in */1-*)
-		$enter bridge fdb show dev vxlan0 | tell "$1:fdb"
-		$enter ip neigh show nud permanent | tell "$1:neigh"
-		;;
-	esac
-	[[ -e /run/nodes/$1 ]] || return # a container's settings are the machine's first namespace's
-	$enter bash -c 'cd /proc/sys/net && grep . /proc/sys/net/{ipv4/ip_forward,ipv4/conf/*/route_localnet,bridge/bridge-nf-call-iptables} 2>/dev/null' | tell "$1:sysctls"
-}
-
-# network_of FILE: $label is a network's namespace, by the network's name instead
-# of its ID.
-declare -A labels
-network_of() {
-	local id name
-	if [[ -z ${labels[$1]:-} ]]; then
-		while read -r id name; do
-			labels[1-${id:0:10}]=1-$name labels[lb_${id:0:9}]=lb_$name
-		done < <(docker network ls --no-trunc --format '{{.ID}} {{.Name}}')
+# in_node NODE COMMAND: in a container, with its files of /etc, and the machine's
+# programs.
+in_node() {
+	if [[ -e /run/nodes/$1 ]]; then
+		nsenter --net="/run/nodes/$1" bash -c "$2"
+		return
 	fi
-	label=$m/${labels[$1]:-}
+	local files pid
+	for files in "$dir"/own/{,host1/,host2/}root/containers/*; do
+		grep -qs "\"Name\":\"/$1\"" "$files/config.v2.json" || continue
+		pid=$(grep -o '"Pid":[0-9]*' "$files/config.v2.json")
+		nsenter --net="/proc/${pid#*:}/ns/net" unshare --mount bash -c 'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && exec bash -c "$3"' \
+			bash "$files/hosts" "$files/resolv.conf" "$2"
+		return
+	done
+	echo "no container $1" >&2
+	return 99
 }
 
-look_all() {
-	for m in "${machines[@]}"; do
-		machine "$m"
-		look_machine
-	done
-}
-
-look_machine() {
-	look "$m" "/run/nodes/$m"
-	[[ -e $own/pid ]] || return
-	local file
-	for file in "$own"/exec/netns/*; do # of overlay networks
-		mountpoint -q "$file" || continue
-		case ${file##*/} in
-		ingress_sbox) look "$m/ingress_sbox" "$file" ;;
-		1-* | lb_*) network_of "${file##*/}" && look "$label" "$file" ;;
-		esac
-	done
-	local name pid mode files
-	running | while read -r name pid mode files; do
-		case $mode in
-		host | container:*) continue ;;
-		esac
-		look "$name" "/proc/$pid/ns/net"
-		tell "$name:/etc/hosts" <"$files/hosts"
-		tell "$name:/etc/resolv.conf" <"$files/resolv.conf"
-		tell "$name:/etc/hostname" <"$files/hostname"
-	done
-}
-
-real=$(command -v dockerd)
-[[ $(type -t dockerd) == function ]] && real=$(type -P dockerd)
-
-machine "${machines[0]}"
-if [[ -e $dir/root.tar ]]; then
-	for m in "${machines[@]}"; do
-		machine "$m"
-		mkdir -p "$data"
-		tar -C "$data" -xf "$dir/root.tar"
-	done
-else
-	mkdir -p "$data"
+if [[ ! -e $dir/root.tar ]]; then
+	machine host
 	start || exit
 	image() { # image NAME PORT COMMAND
 		docker import --change "CMD [$3]" ${2:+--change "EXPOSE $2"} "$dir/image.tar" "$1"
@@ -231,35 +140,24 @@ else
 		image nginx 80 '"main","httpd","-f","-p","80","-h","/www"' &&
 		image training/webapp 5000 '"main","httpd","-f","-p","5000","-h","/www"' || exit
 	stop
-	rm -rf "$data"/network
-	tar -C "$data" -cf "$dir/root.tar" .
+	rm -rf "$own/root/network"
+	tar -C "$own/root" -cf "$dir/root.tar" .
 	exit
 fi
 
-# settle LINE waits until daemons that tell each other of a change have done so:
-# until nothing has changed for a second.
-settle() {
-	local before='' now same=0 i file
-	case $1 in 'docker swarm init'* | 'docker swarm join --token'*)
-		for ((i = 0; i < 100; i++)); do
-			nsenter --net="$own/exec/netns/ingress_sbox" ip route 2>/dev/null | grep -q default && break
-			sleep 0.1
-		done
-		;;
-	esac
-	for ((i = 0; i < 60 && same < 3; i++)); do
-		sleep 0.3
-		now=$(
-			for file in /run/nodes/host?; do nsenter --net="$file" ip -o link; done
-			for file in "$dir"/own/host?/exec/netns/1-*; do nsenter --net="$file" ip neigh show nud permanent; done 2>/dev/null
-		)
-		if [[ $now == "$before" ]]; then ((++same)); else same=0; fi
-		before=$now
-	done
+for m in host host1 host2; do
+	[[ -e /run/nodes/$m ]] || continue
+	machine "$m"
+	mkdir -p "$own/root"
+	tar -C "$own/root" -xf "$dir/root.tar"
+done
+coproc LOOK { exec "$SELF" "$LOOKS" "$dir"; }
+exec 3>&-
+look() { # see docker_look_linux_test.go
+	echo "$*" >&"${LOOK[1]}" && read -r <&"${LOOK[0]}" || exit 1
 }
 
-while read -r node line; do
-	line=$(base64 -d <<<"$line")
+while read -rd '' when node line; do
 	if [[ $line == *'$WORKER'* ]]; then # what a manager says to join with
 		machine host1
 		WORKER=$(docker swarm join-token -q worker)
@@ -268,29 +166,21 @@ while read -r node line; do
 	[[ $node == host || $node == host1 || $node == host2 ]] && machine "$node"
 	begin=${EPOCHREALTIME/./}
 	if [[ $node == host* && $line =~ ^(dockerd|systemctl)\  ]]; then
-		eval "${line% &}" >"$dir/own/out" 2>"$dir/own/err" 3>&-
-		status=$?
+		eval "${line% &}"
 	else
 		[[ $line == *http.server*'&' ]] && line="${line%&} >/dev/null 2>&1 &" # which the lab's does not print either
-		in_node "$node" bash -c "$line" >"$dir/own/out" 2>"$dir/own/err" 3>&-
-		status=$?
+		in_node "$node" "$line"
+	fi </dev/null >"$dir/own/out" 2>"$dir/own/err"
+	status=$? took=$((${EPOCHREALTIME/./} - begin))
+	if [[ $m != host && $status == 0 ]]; then # daemons tell each other
+		case $line in
+		'docker swarm init'* | 'docker swarm join --token'*) look join "$m" ;;
+		'docker swarm '* | 'docker run '* | 'docker start '* | 'docker stop '* | 'docker rm '* | 'docker network '*connect*) look settle ;;
+		esac
 	fi
-	tell us <<<$((${EPOCHREALTIME/./} - begin))
-	tell stdout <"$dir/own/out"
-	tell stderr <"$dir/own/err"
+	[[ $line =~ http.server\ ([0-9]+) ]] && look listens "$node" "${BASH_REMATCH[1]}"
 	case $line in
-	'docker swarm '* | 'docker run '* | 'docker start '* | 'docker stop '* | 'docker rm '* | 'docker network '*connect*)
-		[[ $m == host || $status != 0 ]] || settle "$line"
-		;;&
-	'docker rm '*) sleep 0.3 ;; # the kernel takes namespaces away later
+	'docker rm '*) nap 0.3 ;; # the kernel takes namespaces away later
 	esac
-	case $node:$status:$line in # of two machines there is much to look at
-	host[12]:[1-9]* | host[12]:0:'docker network ls'* | host[12]:0:'docker network inspect'* | host[12]:0:'docker node ls'*) ;;
-	*docker*) look_all ;;
-	esac
-	tell status <<<$status
-done
-for m in "${machines[@]}"; do
-	machine "$m"
-	stop
+	look tell $status $took "$when"
 done
