@@ -48,8 +48,9 @@ type restorer struct {
 }
 
 // soon is how soon a change must follow another to go this way; idle is when
-// no more are expected.
-const soon, idle = 300 * time.Millisecond, time.Second
+// no more are expected. patience is for an iptables-restore that somebody keeps
+// from its work: a learner's program may have stopped it (SIGSTOP).
+const soon, idle, patience = 300 * time.Millisecond, time.Second, 2 * time.Second
 
 // restoreLine is the operation as a line of iptables-restore's input, without
 // its table; empty where its words would have to be quoted.
@@ -109,6 +110,7 @@ func (in *inside) change(n *node, o op.Op) bool {
 		r.stop()
 		return false
 	}
+	// That it reads again is told by nobody: it is looked at until it does.
 	for began := time.Now(); ; time.Sleep(50 * time.Microsecond) {
 		select {
 		case <-p.done: // it failed
@@ -128,13 +130,12 @@ func (in *inside) change(n *node, o op.Op) bool {
 				}
 			})
 			return true
-		case err != nil, waits && time.Since(began) > 50*time.Millisecond:
-			// It waits for more before it does anything: it has done nothing, and does not.
-			_ = p.cmd.Process.Kill()
-			<-p.done
+		case err != nil, waits && time.Since(began) > 50*time.Millisecond, time.Since(began) > patience:
+			// It waits for more before it does anything, or cannot tell that it is done.
+			end(p)
 			r.cannot = true
 			r.stop()
-			return false
+			return n.rules.now(int(n.ns.Fd())) != gen // a change is made whole or not at all
 		}
 	}
 }
@@ -199,9 +200,19 @@ func (r *restorer) rest() {
 	defer r.mu.Unlock()
 	r.stop()
 	if r.ending != nil {
-		<-r.ending.done
+		select {
+		case <-r.ending.done:
+		case <-time.After(patience):
+			end(r.ending)
+		}
 		r.ending = nil
 	}
+}
+
+// end ends a process at once, and waits until it has.
+func end(p *process) {
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.done
 }
 
 // takes reports whether an operation takes something away.

@@ -2,6 +2,8 @@ package exec
 
 import (
 	"fmt"
+	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -122,4 +124,27 @@ func BenchmarkRules(b *testing.B) {
 		b.ReportMetric(theirs/ours, "script/lab")
 		b.Logf("rules: put in and taken out again, one after another, %.2f ms for each; by a shell script of iptables %.2f ms (ratio %.1f)", ours/times/2, theirs/times/2, theirs/ours)
 	}
+}
+
+// Whoever stops iptables-restore stops no change of rules, and none is made twice.
+func TestStoppedRestore(t *testing.T) {
+	b := open(t)
+	b.do("a", op.Spawn{Argv: []string{"sh", "-c", "while :; do pkill -STOP iptables-resto; done"}})
+	for i := range 5 {
+		b.do("a", op.RuleAppend{Chain: "INPUT", Spec: []string{"-p", "tcp", "--dport", strconv.Itoa(80 + i), "-j", "ACCEPT"}})
+	}
+	b.do("a", op.RuleDeleteAt{Chain: "INPUT", Pos: 1})
+	b.do("a", op.RuleDeleteAt{Chain: "INPUT", Pos: 1})
+	s, err := b.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range s.Node("a").Tables {
+		for _, c := range table.Chains {
+			if table.Name == "filter" && c.Name == "INPUT" && len(c.Rules) != 3 {
+				t.Errorf("%d rules, not 3: %+v", len(c.Rules), c.Rules)
+			}
+		}
+	}
+	b.do("a", op.Ping{Dst: netip.MustParseAddr("127.0.0.1"), Count: 1})
 }
