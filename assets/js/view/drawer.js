@@ -82,9 +82,9 @@ function Handle() {
   const { s, c, t } = usePage();
   const start = useRef({ y: 0, height: 0 });
   const limit = (/** @type {number} */ h) => Math.round(Math.max(120, Math.min(innerHeight - 220, h)));
-  const current = () => document.querySelector('.drawer')?.getBoundingClientRect().height ?? 292;
+  const current = () => document.querySelector('.drawer')?.getBoundingClientRect().height ?? 300;
   return html`<div class="handle" role="separator" aria-orientation="horizontal" tabindex="0" aria-label=${t('drawer.size')}
-    aria-valuenow=${s.drawerHeight || 292} aria-valuemin="120" aria-valuemax="900"
+    aria-valuenow=${s.drawerHeight || 300} aria-valuemin="120" aria-valuemax="900"
     onPointerDown=${(/** @type {PointerEvent} */ e) => {
       start.current = { y: e.clientY, height: current() };
       /** @type {Element} */ (e.currentTarget).setPointerCapture(e.pointerId);

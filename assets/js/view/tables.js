@@ -114,7 +114,7 @@ export function Iptables() {
   const model = simulated(currentTrace(s)) && s.hello?.backend !== 'sim'; // rules of the kernel, acting in the model only
   const tables = node?.tables ?? [];
   return html`<div class="tables"><${NodePicker} />
-    ${node?.iptablesVariant && html`<p class="hint">${t('iptables.variant', { variant: node.iptablesVariant })}</p>`}
+    ${node?.iptablesVariant && s.hello?.backend !== 'sim' && html`<p class="hint">${t('iptables.variant', { variant: node.iptablesVariant })}</p>`}
     ${tables.length === 0 && html`<${Nothing} text=${t('iptables.none')} />`}
     <div class="columns">${tables.map((tb) => html`<section key=${tb.name} class="ipt"><h2>${t('table.named', { name: tb.name })}</h2>
       ${(tb.chains ?? []).map((ch) => {

@@ -32,11 +32,14 @@ export function Label({ text }) {
   return (text ?? '').split('`').map((part, i) => (i % 2 ? html`<${Code} text=${part} />` : html`<${Coloured} text=${part} />`));
 }
 
+/** Whether a word stays on one line: it would be cut at a hyphen, into "br-" and "demo". @param {string} word */
+const whole = (word) => word.includes('-') && !/\s/.test(word) && word.length <= 24;
+
 /** @param {{ text: string }} props */
 function Code({ text }) {
   const list = tokens(text);
   if (list.length === 1 && list[0].kind !== 'text') return html`<${Coloured} text=${text} />`;
-  return html`<code>${list.map((k) => (k.kind === 'address' ? html`<${Address} of=${k.text} />` : k.text))}</code>`;
+  return html`<code class=${whole(text) ? 'whole' : undefined}>${list.map((k) => (k.kind === 'address' ? html`<${Address} of=${k.text} />` : k.text))}</code>`;
 }
 
 const elements = new Set(['p', 'ul', 'ol', 'li', 'strong', 'em']);
@@ -68,7 +71,8 @@ export function CommandLine({ node, text }) {
     if (list.some((k) => k.kind !== 'text')) {
       return list.map((k) => (k.kind === 'address' ? html`<${Address} of=${k.text} />` : k.text));
     }
-    return /^(-[A-Za-z-].*|!|[A-Z]{4,})$/.test(word) ? html`<span class="k">${word}</span>` : word;
+    const key = /^(-[A-Za-z-].*|!|[A-Z]{4,})$/.test(word);
+    return key || whole(word) ? html`<span class=${`${key ? 'k' : ''} ${whole(word) ? 'whole' : ''}`}>${word}</span>` : word;
   })}`;
 }
 
