@@ -45,7 +45,7 @@ could not be made or was lost, 2 wrong usage or syntax, 3 the backends differ.
 `
 
 const promptHelp = `  COMMAND          run it in the node of the prompt: ip, bridge, brctl, iptables, sysctl,
-                   ping, curl, ss, tcpdump, conntrack, … and all that a shell can do
+                   ping, curl, ss, tcpdump, conntrack, docker, … and all that a shell can do
   NODE# COMMAND    run it in another node, and stay there
   node NODE        go to another node
   nodes            list the nodes
