@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"vethlab/sim/op"
 )
@@ -14,7 +15,7 @@ func (n *Netns) LinkSet(o op.LinkSet) *op.Failure {
 	// the other way round.
 	var target *Netns
 	var master, l *Link
-	var f *op.Failure
+	var f, noMaster *op.Failure
 	if o.Netns != "" {
 		if target, f = n.netnsNamed(o.Netns); f != nil && f.What == op.NoNetns {
 			return f
@@ -28,7 +29,13 @@ func (n *Netns) LinkSet(o op.LinkSet) *op.Failure {
 	}
 	if o.Master != "" {
 		if master, f = n.find(o.Master); f != nil {
-			return f
+			index, numbered := indexIn(o.Master)
+			if !numbered || o.Free {
+				return f
+			}
+			if master = n.linkAt(index); master == nil {
+				noMaster = fail(einval, "") // which the kernel says
+			}
 		}
 	}
 	if l, f = n.find(o.Name); f != nil {
@@ -67,9 +74,12 @@ func (n *Netns) LinkSet(o op.LinkSet) *op.Failure {
 			return f
 		}
 	}
-	if master != nil || o.NoMaster {
+	if master != nil || o.NoMaster || noMaster != nil {
 		if f := n.w.setMaster(l, master); f != nil {
 			return f
+		}
+		if noMaster != nil {
+			return noMaster
 		}
 	}
 	if o.Up != nil && *o.Up {
@@ -240,6 +250,14 @@ func validName(s string) bool {
 }
 
 func indexByte(s string, c byte) int { return slices.Index([]byte(s), c) }
+
+// indexIn returns the number that ip(8) takes a name like if9 for, where no link
+// has that name (ll_idx_a2n).
+func indexIn(name string) (int, bool) {
+	digits, ok := strings.CutPrefix(name, "if")
+	n, err := strconv.ParseUint(digits, 10, 31)
+	return int(n), ok && err == nil && n > 0
+}
 
 // setMaster makes a link a port of a bridge, or with nil of none (do_set_master).
 func (w *World) setMaster(l, master *Link) *op.Failure {

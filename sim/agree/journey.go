@@ -86,7 +86,9 @@ var masks = []struct {
 
 var (
 	macText = regexp.MustCompile(`\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b`)
-	digits  = regexp.MustCompile(`[0-9]+`)
+	// A bridge's id has its address without colons.
+	bridgeID = regexp.MustCompile(`\b([0-9a-f]{4})\.([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})\b`)
+	digits   = regexp.MustCompile(`[0-9]+`)
 	// As conntrack(8) prints a connection.
 	portText    = regexp.MustCompile(`\b(sport|dport)=([0-9]+)`)
 	idText      = regexp.MustCompile(`\bid=([0-9]+)`)
@@ -111,6 +113,7 @@ func (r *Renderer) output(s string) string {
 	s = closingText.ReplaceAllString(s, "${1}closing ")
 	s = establishedText.ReplaceAllString(s, "$1$2 ")
 	s = timeoutText.ReplaceAllString(s, "$1~$2 ")
+	s = bridgeID.ReplaceAllString(s, "$1.$2:$3:$4:$5:$6:$7")
 	return macText.ReplaceAllStringFunc(s, r.mac)
 }
 
