@@ -52,7 +52,7 @@ export function Console() {
   return html`<div class="console">
     <div class="log" ref=${log} tabindex="0" role="log" aria-label=${t('console.log')}>
       ${s.console.length === 0 && html`<p class="hint">${t('console.hint')}</p>`}
-      ${s.console.map((e) => html`<div key=${e.id} class="entry"><span class="line">${!e.result && html`<i class="spin" aria-label=${t('running')}></i>`}<${CommandLine} node=${e.node} text=${e.text} /></span>
+      ${s.console.map((e) => html`<div key=${e.id} class="entry"><span class="line">${!e.result && html`<i class="spin" role="img" aria-label=${t('running')}></i>`}<${CommandLine} node=${e.node} text=${e.text} /></span>
         ${e.error ? html`<${Refused} error=${e.error} />` : e.said ? html`<p class="hint">${t(e.said)}</p>` : e.result && html`<${Output} result=${e.result} open />`}
         ${highlights(e.result?.traces ?? []).map((x) => html`<button key=${x.id} type="button" class="follow" onClick=${() => c.foreign(x)}>▸ ${t('console.follow', { summary: x.summary })}</button>`)}
       </div>`)}

@@ -122,7 +122,7 @@ function Commands({ lines, step, run }) {
       const result = done.find((d) => d.index === i);
       const now = running?.index === i && !result;
       return html`<li key=${`${step.id} ${i}`} class=${now ? 'now' : undefined}>
-        <span class="line">${now && html`<i class="spin" aria-label=${t('running')}></i>`}<${CommandLine} node=${line.node} text=${line.text} /></span>
+        <span class="line">${now && html`<i class="spin" role="img" aria-label=${t('running')}></i>`}<${CommandLine} node=${line.node} text=${line.text} /></span>
         ${result && html`<${Output} result=${result} open=${step.focus?.tab === 'commands' && step.focus.command === i} meant=${step.fails?.includes(i)} />`}
       </li>`;
     })}

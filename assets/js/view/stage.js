@@ -19,12 +19,12 @@ const fade = 380;
 
 export function Stage() {
   const { s, t } = usePage();
-  const [size, setSize] = useState({ w: 1040, h: 560 });
+  const [size, setSize] = useState({ w: 1040, h: 560, wide: false });
   const frame = /** @type {{ current: HTMLElement | null }} */ (useRef(null));
   useLayoutEffect(() => {
     const el = frame.current;
     if (!el) return;
-    const measure = () => setSize({ w: el.clientWidth, h: el.clientHeight });
+    const measure = () => setSize({ w: el.clientWidth, h: el.clientHeight, wide: el.clientWidth > (el.parentElement?.clientWidth ?? 0) });
     measure();
     const seen = new ResizeObserver(measure);
     seen.observe(el);
@@ -44,7 +44,7 @@ export function Stage() {
   const scale = Math.min(size.w / scene.w, size.h / scene.h);
   const offset = { x: (size.w - scene.w * scale) / 2, y: (size.h - scene.h * scale) / 2 };
 
-  return html`<section class="stage" aria-label=${t('stage')}><div class="board" ref=${frame}>
+  return html`<section class="stage" aria-label=${t('stage')} tabindex=${size.wide ? 0 : undefined}><div class="board" ref=${frame}>
     <svg role="img" aria-label=${describe(s.snapshot, t)} viewBox=${`0 0 ${scene.w} ${scene.h}`} preserveAspectRatio="xMidYMid meet">
       <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" /></marker></defs>
       ${ghosts.rooms.filter((r) => r.side !== 'main').map((r) => html`<${RoomView} key=${`gone ${r.key}`} room=${r} ghost />`)}
