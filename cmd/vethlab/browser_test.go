@@ -159,6 +159,19 @@ func TestBrowserKeys(t *testing.T) {
 		}
 		tab.axe("drawer, " + now)
 	}
+
+	tab.press(input.KeyT) // a command without an end, in the console, is stopped as in a terminal
+	tab.wait("the console", `() => document.activeElement.id === 'console-input'`)
+	if err := tab.page.InsertText("ping 10.24.254.93"); err != nil {
+		t.Fatal(err)
+	}
+	tab.press(input.Enter)
+	tab.wait("the command to run", `() => document.querySelector('.entry .spin') && document.querySelector('.console form [type=button]')`)
+	tab.axe("a command runs")
+	if err := tab.page.KeyActions().Press(input.ControlLeft).Type(input.KeyC).Do(); err != nil {
+		t.Fatal(err)
+	}
+	tab.wait("the command to have been stopped", `() => !document.querySelector('.entry .spin') && document.querySelector('.entry .status')?.textContent.includes('130')`)
 	tab.clean()
 }
 
