@@ -174,6 +174,7 @@ func (n *Netns) SysctlSet(key, value string) *op.Failure {
 	}
 	if key == RouteFlush {
 		n.inet.exceptions = nil
+		n.fibChanged()
 		return nil
 	}
 	s, ok := n.setting(key)
@@ -183,13 +184,20 @@ func (n *Netns) SysctlSet(key, value string) *op.Failure {
 	if s.write == nil {
 		return &op.Failure{Name: key, Errno: eacces}
 	}
+	old := s.read()
 	if errno := s.write(value); errno != 0 {
 		return &op.Failure{Name: key, Errno: errno}
 	}
 	n.keepSysctl(key)
-	n.fibChanged()
+	if s.read() != old && slices.Contains(flushing, key[strings.LastIndexByte(key, '.')+1:]) {
+		n.fibChanged()
+	}
 	return nil
 }
+
+// flushing are the settings that make void what was looked up before
+// (devinet_sysctl_forward, devinet_conf_proc; net/ipv4/devinet.c).
+var flushing = []string{"ip_forward", "forwarding", "accept_local", "route_localnet", "promote_secondaries", "disable_policy", "disable_xfrm"}
 
 // RouteFlush is no setting but a command, whatever is written to it: forget what
 // ICMP told of paths (ipv4_sysctl_rtcache_flush, net/ipv4/route.c).

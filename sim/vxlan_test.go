@@ -66,11 +66,15 @@ func TestTunnelEndMoves(t *testing.T) {
 	l.run("h1# ping -c 1 10.1.0.2")
 	v := l.Node("h1").link("vx0").vxlan
 	v.snoop(l.Node("h2").link("vx0").mac, ipAt("10.0.9.2")) // as a packet from there does
-	for _, want := range []string{"h1 route eth0 forward 64 in 10.0.0.1 → 10.0.9.2", "h1 route eth1 forward 64 in 10.0.0.1 → 10.0.9.2"} {
+	for _, c := range []struct{ change, by string }{
+		{"h1# sysctl -w net.ipv4.conf.eth0.arp_announce=1", "eth0"}, // which routes have nothing to do with
+		{"h1# ip route add 10.7.0.0/24 dev eth1", "eth1"},
+	} {
+		l.try(t, c.change)
+		want := "h1 route " + c.by + " forward 64 in 10.0.0.1 → 10.0.9.2"
 		if got := journeyOf(l.run("h1# ping -c 1 10.1.0.2").Traces, "ICMP echo request", 1); !slices.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, strings.Join(got, "\n"))
+			t.Errorf("after %s no %q in\n%s", c.change, want, strings.Join(got, "\n"))
 		}
-		l.try(t, "h1# ip route add 10.7.0.0/24 dev eth1")
 	}
 }
 
