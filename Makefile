@@ -45,7 +45,8 @@ NEEDS_DOCKER := \
 
 STEP := @.ci/step
 # -v, so that a skipped test shows its reason; .ci/step keeps the rest quiet.
-TEST := go test -v -count=1 -timeout 20m
+# No vet: "go vet" is a step of its own, and checks more.
+TEST := go test -v -count=1 -timeout 20m -vet=off
 # Most tests of labs wait most of the time.
 WAITS := -parallel 4
 # Tests that drive a browser, and only those, begin with TestBrowser.
@@ -62,11 +63,30 @@ build: go ## build ./vethlab, one static binary
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o vethlab ./cmd/vethlab
 
 .PHONY: test
-test: needs needs-agree needs-test needs-docker $(NODE) lint types unit go-root go-user agreement go-docker go-race browser ## everything that must hold before a change goes in
+test: needs needs-agree needs-test needs-docker $(NODE) format vet waiting-and-computing agreement go-docker go-race browser ## everything that must hold before a change goes in
+
+# One target after the other, also beside another row.
+ROW := env -u MAKEFLAGS $(MAKE) --no-print-directory
+
+# Tests of labs wait most of the time: beside them, what only computes takes the
+# time that they leave.
+.PHONY: waiting-and-computing waiting computing
+waiting-and-computing:
+	@STEP_WHOLE=1 $(MAKE) --no-print-directory -j2 waiting computing
+waiting:
+	@$(ROW) go-root go-user
+computing:
+	@nice -n 19 $(ROW) staticcheck portable types unit go-race-build
 
 .PHONY: lint
-lint: format portable ## gofmt, go vet, staticcheck, builds for other systems
+lint: format vet portable staticcheck ## gofmt, go vet, staticcheck, builds for other systems
+
+.PHONY: vet
+vet:
 	$(STEP) "go vet" go vet ./...
+
+.PHONY: staticcheck
+staticcheck:
 	$(STEP) "go vet, not on Linux" env GOOS=darwin go vet ./...
 	$(STEP) staticcheck go run $(STATICCHECK) ./...
 
@@ -125,9 +145,14 @@ endif
 
 # Only where goroutines share something; a lab's limit on memory is too tight
 # for the race detector in the programs that run inside it.
+RACE := ./web/... ./lessons/... ./sim/tools ./exec ./exec/capture
 .PHONY: go-race
 go-race:
-	$(STEP) "go test, race detector" env CGO_ENABLED=1 $(TEST) -race -skip '^TestForms' -exec $(CURDIR)/.ci/as-nobody ./web/... ./lessons/... ./sim/tools ./exec ./exec/capture
+	$(STEP) "go test, race detector" env CGO_ENABLED=1 $(TEST) -race -skip '^TestForms' -exec $(CURDIR)/.ci/as-nobody $(RACE)
+
+.PHONY: go-race-build
+go-race-build:
+	$(STEP) "go test, race detector, build" env CGO_ENABLED=1 go test -race -vet=off -c -o /dev/null $(RACE)
 
 .PHONY: browser
 browser: $(NODE)

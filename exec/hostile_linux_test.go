@@ -53,16 +53,19 @@ func hostile(t *testing.T, role string) *Lab {
 // A sandbox that was taken over can say what it likes; the server lets go of it.
 func TestHostileSandbox(t *testing.T) {
 	for role, want := range map[string]string{"endless": "more than 32 MiB", "nonsense": "cannot unmarshal", "forged": "exit status 0"} {
-		l := hostile(t, role)
-		l.Watch(func(op.Event) {})
-		select {
-		case <-l.gone:
-			if !strings.Contains(l.lost, want) {
-				t.Errorf("%s: lost: %q, want %q in it", role, l.lost, want)
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			l := hostile(t, role)
+			l.Watch(func(op.Event) {})
+			select {
+			case <-l.gone:
+				if !strings.Contains(l.lost, want) {
+					t.Errorf("lost: %q, want %q in it", l.lost, want)
+				}
+			case <-time.After(time.Minute):
+				t.Error("the server still listens to it")
 			}
-		case <-time.After(time.Minute):
-			t.Errorf("%s: the server still listens to it", role)
-		}
+		})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // Rules that are changed one soon after the other are as those that each had an
 // iptables to itself: the same tables, results and words of refusal.
 func TestRestorer(t *testing.T) {
+	t.Parallel() // it sleeps for most of its time
 	words := strings.Fields
 	ops := []op.Op{
 		op.ChainNew{Table: "nat", Chain: "DOCKER"},

@@ -323,7 +323,7 @@ func TestSessionBackground(t *testing.T) {
 }
 
 func TestSessionTimeout(t *testing.T) {
-	p := newPupil(t, 50*time.Millisecond)
+	p := newPupil(t, 500*time.Millisecond)
 	end := p.inTheMiddle(t)
 	if got := code(<-end); got != "timeout" {
 		t.Errorf("error %q, want timeout", got)
