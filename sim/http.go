@@ -74,7 +74,7 @@ func (h *httpConn) read() {
 	if h.answered {
 		return
 	}
-	if head, _, ok := bytes.Cut(h.request, []byte("\r\n\r\n")); ok {
+	if head, ok := h.head(end); ok {
 		h.answered = true
 		h.late.Stop()
 		h.p.After(httpThink, func() {
@@ -82,7 +82,7 @@ func (h *httpConn) read() {
 				h.c.Close()
 				return
 			}
-			h.c.Write(h.answer(string(head)))
+			h.c.Write(h.answer(head))
 			h.p.After(httpClose, h.c.Close)
 		})
 		return
@@ -93,25 +93,55 @@ func (h *httpConn) read() {
 	}
 }
 
-// answer is what Go's net/http says, which the kernel lab's server is made of.
-func (h *httpConn) answer(head string) []byte {
-	line, fields, _ := strings.Cut(head, "\r\n")
+// head returns the lines of a request's head, once nothing more is needed to answer
+// it: all of it has come, or a first line that is none. end says that nothing more
+// will come.
+func (h *httpConn) head(end bool) (lines []string, ok bool) {
+	for line := range bytes.Lines(h.request) {
+		text, whole := strings.CutSuffix(string(line), "\n")
+		if !whole && !end {
+			return nil, false
+		}
+		if text = strings.TrimSuffix(text, "\r"); text == "" && len(lines) > 0 {
+			return lines, true
+		}
+		if lines = append(lines, text); len(lines) == 1 {
+			if _, _, ok := requestLine(text); !ok {
+				return lines, true
+			}
+		}
+	}
+	if end && len(lines) > 0 { // cut off
+		lines[0] = ""
+		return lines, true
+	}
+	return nil, false
+}
+
+// requestLine returns the method and the version of "GET / HTTP/1.1".
+func requestLine(line string) (method, version string, ok bool) {
 	method, rest, ok1 := strings.Cut(line, " ")
 	_, version, ok2 := strings.Cut(rest, " ")
+	return method, version, ok1 && ok2 && (version == "HTTP/1.1" || version == "HTTP/1.0")
+}
+
+// answer is what Go's net/http says, which the kernel lab's server is made of.
+func (h *httpConn) answer(head []string) []byte {
+	method, version, ok := requestLine(head[0])
 	host := false
-	for f := range strings.SplitSeq(fields, "\r\n") {
+	for _, f := range head[1:] {
 		name, _, _ := strings.Cut(f, ":")
 		host = host || strings.EqualFold(name, "host")
 	}
 	bad := ""
 	switch {
-	case !ok1 || !ok2 || version != "HTTP/1.1" && version != "HTTP/1.0":
+	case !ok:
 		bad = "400 Bad Request"
 	case version == "HTTP/1.1" && !host:
 		bad = "400 Bad Request: missing required Host header"
 	}
 	if bad != "" {
-		return []byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + bad)
+		return []byte("HTTP/1.1 " + bad + "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + bad)
 	}
 	from, _ := h.c.Remote()
 	_, port := h.c.Local()
