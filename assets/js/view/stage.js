@@ -1,6 +1,6 @@
 // The stage: the world as model/scene.js lays it out, and on it the packet.
 
-import { html, useLayoutEffect, useMemo, useRef, useState } from '../../vendor/htm-preact.js';
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../../vendor/htm-preact.js';
 import { cardHead, layout, gone, mainNode } from '../model/scene.js';
 import { gateOf, leg, spot, placeTicket } from '../model/travel.js';
 import { byRule, isHook, outcome, playTime, routeWord, ruleWord, reason } from '../model/journey.js';
@@ -43,6 +43,13 @@ export function Stage() {
   const other = twin.length && currentColumns(s).some((k) => k.index <= s.beat && k.differs.length) ? lastBeat(currentColumns(s), s.beat, 'model') : -1;
   const scale = Math.min(size.w / scene.w, size.h / scene.h);
   const offset = { x: (size.w - scene.w * scale) / 2, y: (size.h - scene.h * scale) / 2 };
+
+  useEffect(() => { // where the stage is wider than the window, the packet stays in view
+    const view = frame.current?.parentElement;
+    if (!size.wide || !beat || !view) return;
+    const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
+    view.scrollTo({ left: offset.x + spot(scene, list, beat.index).x * scale - view.clientWidth / 2, behavior: smooth ? 'smooth' : 'auto' });
+  }, [trace?.id, beat?.index, size.wide]);
 
   return html`<section class="stage" aria-label=${t('stage')} tabindex=${size.wide ? 0 : undefined}><div class="board" ref=${frame}>
     <svg role="img" aria-label=${describe(s.snapshot, t)} viewBox=${`0 0 ${scene.w} ${scene.h}`} preserveAspectRatio="xMidYMid meet">
