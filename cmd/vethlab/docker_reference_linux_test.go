@@ -126,7 +126,7 @@ func (r *reference) run(t testing.TB, w op.World, commands string, each func(tol
 	t.Helper()
 	r.room <- struct{}{}
 	defer func() { <-r.room }()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cgroup := fmt.Sprintf("/vethlab-test-%d-%s", os.Getpid(), filepath.Base(t.TempDir())+filepath.Base(filepath.Dir(t.TempDir())))
 	dir := t.TempDir()
@@ -204,7 +204,7 @@ func removeCgroup(t testing.TB, name string) {
 			return nil
 		})
 		for _, d := range slices.Backward(dirs) {
-			for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 				err := os.Remove(d)
 				if err == nil || errors.Is(err, os.ErrNotExist) {
 					break

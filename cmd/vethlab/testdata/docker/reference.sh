@@ -16,6 +16,7 @@
 set -u
 dir=$1
 PATH=/usr/sbin:/usr/bin:/sbin:/bin # Debian's docker.io, whatever else there is
+export GOGC=400                    # programs that live so briefly need collect no garbage
 exec 1>/dev/null
 
 mount --make-rprivate /
@@ -45,9 +46,10 @@ for node in /run/netns/*; do
 done
 
 # machine NODE: the daemon of that machine is meant from here on. The machine
-# "host" is alone and has everything where Docker has it; others have their own.
+# "host" is alone and has everything where Docker has it, and a containerd that
+# goes on when dockerd is restarted, as in Debian; others have their own.
 machine() {
-	m=$1 own=$dir/own sock=/run/docker.sock flags=() enter=()
+	m=$1 own=$dir/own sock=/run/docker.sock flags=(--containerd /run/containerd.sock) enter=()
 	if [[ $m != host ]]; then
 		own=$dir/own/$m sock=$dir/own/$m/docker.sock
 		flags=(--exec-root "$own/exec" --pidfile "$own/docker.pid" -H "unix://$sock")
@@ -90,10 +92,12 @@ stop() {
 	done 2>/dev/null
 	wait "$pid" 2>/dev/null
 	rm -f "$own/pid" "$sock"
-	[[ $m == host ]] || return 0
-	while pgrep -x containerd >/dev/null; do nap 0.01; done
 }
 
+if [[ -e /run/nodes/host ]]; then
+	printf 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' >"$dir/own/containerd.toml" # which is Kubernetes'
+	containerd --config "$dir/own/containerd.toml" --root "$dir/own/containerd" --state /run/containerd -a /run/containerd.sock >/dev/null 2>&1 3>&- &
+fi
 real=$(type -P dockerd)
 dockerd() { start "$@"; }
 
