@@ -11,8 +11,9 @@ import (
 	"vethlab/sim/trace"
 )
 
-// The journeys of the lesson's packets on the real kernel, point by point, which
-// are expected of the simulator, too. A line is a step: node, point, device or
+// The journeys of the packets of lesson bridge-by-hand on the real kernel, point by
+// point, which are expected of the simulator, too: TestLessons and
+// TestLessonsSimulated hold what they play against them. A line is a step: node, point, device or
 // chain, verdict, TTL, and what it rewrote. What comes from the kernel alone is
 // in the lines; what is only explained is marked with a "?".
 var journeys = []struct {
@@ -186,37 +187,6 @@ var journeys = []struct {
 		ns1 route local 64
 		ns1 INPUT pass 64
 		ns1 socket 64 ?`},
-}
-
-// TestJourneysSimulated expects of the simulator what the kernel did.
-func TestJourneysSimulated(t *testing.T) {
-	lesson := journeyLesson(t)
-	lab, sh := openSimulated(t, lesson)
-	checkJourneys(t, playOn(t, lesson, lab, sh), unmarked)
-}
-
-func journeyLesson(t *testing.T) *lessons.Lesson {
-	t.Helper()
-	l, err := lessons.Load("bridge-by-hand")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
-// playOn runs the whole lesson in a fresh lab and returns what each command of
-// each step came to.
-func playOn(t *testing.T, lesson *lessons.Lesson, lab lessons.Backend, sh *lessons.Shell) map[string][]lessons.Ran {
-	t.Helper()
-	ran := map[string][]lessons.Ran{}
-	for i := range lesson.Steps {
-		out, err := lessons.RunStep(t.Context(), sh, lab, &lesson.Steps[i], lessons.Observer{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ran[lesson.Steps[i].ID] = out.Ran
-	}
-	return ran
 }
 
 // checkJourneys holds what was run against the table, both seen through view.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -15,7 +16,11 @@ func TestLessonsSimulated(t *testing.T) {
 	for _, l := range allLessons(t) {
 		t.Run(l.ID, func(t *testing.T) {
 			lab, sh := openSimulated(t, l)
-			for _, r := range playLesson(t, l, lab, sh) {
+			ran := playLesson(t, l, lab, sh)
+			if l.ID == lessonID {
+				checkJourneys(t, ran, unmarked)
+			}
+			for _, r := range slices.Concat(slices.Collect(maps.Values(ran))...) {
 				for _, tr := range r.Traces {
 					if tr.Evidence != trace.Simulated {
 						t.Errorf("%s# %s: %s has the evidence %q", r.Node, r.Text, tr.Summary, tr.Evidence)
@@ -58,9 +63,10 @@ func allLessons(t *testing.T) []*lessons.Lesson {
 }
 
 // playLesson plays a lesson in a lab: each step's checks do not all hold before
-// its commands, and do after.
-func playLesson(t *testing.T, l *lessons.Lesson, lab lessons.Backend, sh *lessons.Shell) (ran []lessons.Ran) {
+// its commands, and do after. It returns what each command of each step came to.
+func playLesson(t *testing.T, l *lessons.Lesson, lab lessons.Backend, sh *lessons.Shell) map[string][]lessons.Ran {
 	t.Helper()
+	ran := map[string][]lessons.Ran{}
 	for i := range l.Steps {
 		s := &l.Steps[i]
 		before, err := lab.Snapshot(t.Context())
@@ -71,7 +77,7 @@ func playLesson(t *testing.T, l *lessons.Lesson, lab lessons.Backend, sh *lesson
 		if !slices.ContainsFunc(held, func(c lessons.CheckResult) bool { return !c.OK }) {
 			t.Errorf("step %s: all checks hold before its commands", s.ID)
 		}
-		ran = append(ran, playStep(t, lab, sh, s)...)
+		ran[s.ID] = playStep(t, lab, sh, s)
 	}
 	return ran
 }
