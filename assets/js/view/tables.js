@@ -5,7 +5,7 @@ import { actedRules, endpoint } from '../model/journey.js';
 import { simulated } from '../model/compare.js';
 import { currentBeat, currentBeats, currentTrace, keep, shownNode, shownPacket } from '../model/state.js';
 import { usePage } from './context.js';
-import { Address, Coloured } from './text.js';
+import { Address, Coloured, Words } from './text.js';
 
 /** @import { Node, Tuple, Header } from '../protocol' */
 
@@ -126,7 +126,7 @@ export function Iptables() {
           <thead class="sr"><tr><th scope="col">#</th><th scope="col">${t('col.rule')}</th><th scope="col">${t('col.packets')}</th><th scope="col">${t('col.bytes')}</th></tr></thead>
           <tbody>${(ch.rules ?? []).map((r, i) => {
             const hit = acted.has(`${node?.name} ${tb.name} ${ch.name} ${i + 1}`);
-            return html`<tr key=${i} class=${hit ? 'hit' : ''}><td class="num">${i + 1}</td><td class="spec"><${Coloured} text=${r.spec} />${hit && html`<span class="mark">${t(model ? 'acted.sim' : 'acted')}</span>`}</td><td class="num">${r.packets}</td><td class="num">${r.bytes}</td></tr>`;
+            return html`<tr key=${i} class=${hit ? 'hit' : ''}><td class="num">${i + 1}</td><td class="spec"><${Words} text=${r.spec} />${hit && html`<span class="mark">${t(model ? 'acted.sim' : 'acted')}</span>`}</td><td class="num">${r.packets}</td><td class="num">${r.bytes}</td></tr>`;
           })}</tbody></table>`;
       })}</section>`)}</div></div>`;
 }

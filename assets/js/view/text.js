@@ -27,6 +27,11 @@ export function Coloured({ text }) {
     : k.kind === 'subnet' ? html`<span class="addr c-none">${k.text}</span>` : k.text);
 }
 
+/** The same, none of its words cut at a hyphen. @param {{ text: string | undefined }} props */
+export function Words({ text }) {
+  return (text ?? '').split(/(\s+)/).map((word) => (whole(word) ? html`<span class="whole"><${Coloured} text=${word} /></span>` : html`<${Coloured} text=${word} />`));
+}
+
 /** A label that may hold `code`. @param {{ text: string | undefined }} props */
 export function Label({ text }) {
   return (text ?? '').split('`').map((part, i) => (i % 2 ? html`<${Code} text=${part} />` : html`<${Coloured} text=${part} />`));
