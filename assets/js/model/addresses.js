@@ -12,6 +12,9 @@
 /** The names of the palette; css/base.css gives each an ink and a tint. */
 export const palette = ['teal', 'orange', 'blue', 'magenta', 'olive', 'violet', 'gold', 'brown'];
 
+/** Those that are dealt twice when there are not enough: not the host's own way out, the outside world or loopback. */
+const again = palette.filter((c) => !['orange', 'blue', 'brown'].includes(c));
+
 /** @typedef {{ kind: 'text' | 'address' | 'subnet', text: string, address?: string }} Token */
 
 const octet = '(?:25[0-5]|2[0-4]\\d|1?\\d?\\d)';
@@ -123,7 +126,7 @@ export function deal(lesson, world) {
   let next = 0;
   for (const address of wishes.keys()) {
     if (dealt.has(address)) continue;
-    const free = palette.find((c) => !taken.has(c)) ?? palette[next++ % palette.length];
+    const free = palette.find((c) => !taken.has(c)) ?? again[next++ % again.length];
     dealt.set(address, free);
     taken.add(free);
   }
