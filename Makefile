@@ -48,7 +48,7 @@ STEP := @.ci/step
 # No vet: "go vet" is a step of its own, and checks more.
 TEST := go test -v -count=1 -timeout 20m -vet=off
 # Most tests of labs wait most of the time.
-WAITS := -parallel 4
+WAITS := -parallel 6
 # Tests that drive a browser, and only those, begin with TestBrowser.
 BROWSER := ^TestBrowser
 # The test beside a real Docker daemon, which is a step of its own.

@@ -8,53 +8,62 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"vethlab/lessons"
 )
 
 // What programs print in a simulated lab is what the machine's own programs
-// print in one of the kernel, word for word: testdata/listings.txt and
-// testdata/traffic.txt are played in both. What the kernel chooses by chance
-// (MAC addresses, ports, identifiers) or by the clock is not compared, nor the
-// order in which it lists what its hash tables hold.
+// print in one of the kernel, word for word: the transcripts below, of testdata,
+// are played in both. What the kernel chooses by chance (MAC addresses, ports,
+// identifiers) or by the clock is not compared, nor the order in which it lists
+// what its hash tables hold.
 func TestListings(t *testing.T) {
 	t.Parallel()
-	for _, play := range []struct{ file, world string }{{"listings", "docker-host"}, {"traffic", "empty"}} {
+	for _, play := range []struct{ world, before, file string }{
+		{"docker-host", "", "listings"},
+		{"empty", "two-containers", "captures"},
+		{"empty", "two-containers", "traffic"},
+	} {
 		t.Run(play.file, func(t *testing.T) {
 			t.Parallel()
-			if play.file == "traffic" && os.Getuid() != 0 {
+			if play.file == "captures" && os.Getuid() != 0 {
 				t.Skip("tcpdump gives up root by setgroups(2), which the user namespace of an ordinary user lacks")
 			}
-			name := "testdata/" + play.file + ".txt"
-			data, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			transcript, err := lessons.ParseTranscript(name, string(data))
-			if err != nil {
-				t.Fatal(err)
+			transcript := readTranscript(t, play.file)
+			if play.before != "" {
+				transcript = slices.Concat(readTranscript(t, play.before), transcript)
 			}
 			world, err := lessons.LoadWorld(play.world)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var printed [2][]lessons.Outcome
+			var both sync.WaitGroup
 			for i, open := range []lessons.Opener{openKernel, openSim} {
-				lab, err := open(t.Context(), world)
-				if err != nil {
-					t.Fatal(err)
-				}
-				sh := lessons.NewShell(lab)
-				for _, l := range transcript {
-					out, err := sh.Run(t.Context(), l.Node, l.Text, nil)
+				both.Go(func() {
+					lab, err := open(t.Context(), world)
 					if err != nil {
-						t.Fatalf("%s# %s: %v", l.Node, l.Text, err)
+						t.Error(err)
+						return
 					}
-					printed[i] = append(printed[i], out)
-				}
-				sh.Close()
-				lab.Close()
+					defer lab.Close()
+					sh := lessons.NewShell(lab)
+					defer sh.Close()
+					for _, l := range transcript {
+						out, err := sh.Run(t.Context(), l.Node, l.Text, nil)
+						if err != nil {
+							t.Errorf("%s# %s: %v", l.Node, l.Text, err)
+							return
+						}
+						printed[i] = append(printed[i], out)
+					}
+				})
+			}
+			both.Wait()
+			if t.Failed() {
+				return
 			}
 			for i, l := range transcript {
 				kernel, model := printed[0][i], printed[1][i]
@@ -70,6 +79,20 @@ func TestListings(t *testing.T) {
 			}
 		})
 	}
+}
+
+func readTranscript(t *testing.T, name string) []lessons.Line {
+	t.Helper()
+	name = "testdata/" + name + ".txt"
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := lessons.ParseTranscript(name, string(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
 }
 
 // chances are what no two runs have in common, and what stands for it.

@@ -18,6 +18,7 @@ import (
 // A lab that was killed and rebuilt holds what the dead one held: the steps'
 // work and the learner's own.
 func TestRebuiltLabIsTheSame(t *testing.T) {
+	t.Parallel()
 	lesson, err := lessons.Load(lessonID)
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,7 @@ var twice = []string{
 	`printf '%s\n' c a b | sort | head -2; yes | head -1`,
 	"cat <<EOF\nhome $HOME, user $USER\nEOF",
 	`true && ! false || echo never; false; echo $?; nosuch; echo $?`,
+	`(cd /tmp; nosuch; echo $?; ./nosuch; echo $?); FOO=bar nosuch x; echo $?; env nosuch; echo $?`,
 	`f() { local n=$1; echo "f $n"; return 3; }; f one; echo $?`,
 	`ip route add 10.9.0.0/16 via 10.24.254.93 metric 5 && ip route show 10.9.0.0/16; ip route del 10.9.0.0/16; ip route del 10.9.0.0/16`,
 	`ifconfig nope up; echo $?; route add default gw 9.9.9.9; echo $?; ip link del nope; brctl delbr br-demo; echo $?`,
@@ -45,6 +46,7 @@ var twice = []string{
 }
 
 func TestShellAgainstBash(t *testing.T) {
+	t.Parallel()
 	world, err := lessons.LoadWorld("docker-host")
 	if err != nil {
 		t.Fatal(err)
