@@ -567,6 +567,11 @@ func (n *nodeShell) apply(ctx context.Context, p prepared, done func(Executed)) 
 		p.op = t
 	}
 	res, err := n.s.b.Apply(ctx, p.node, p.op)
+	if t, ok := p.op.(op.Tool); ok && err == nil && t.Argv[0] == "env" && p.args[0] != "env" && res.Status == 127 &&
+		strings.HasPrefix(res.Stderr, "env: ") && strings.HasSuffix(res.Stderr, ": No such file or directory\n") && strings.Count(res.Stderr, "\n") == 1 {
+		// it is the shell that does not find the program, not an env that nobody typed
+		res.Stderr, res.Failure = "", &op.Failure{What: op.NoTool, Name: p.args[0]}
+	}
 	_, node := op.SplitAt(p.node)
 	if err != nil {
 		if res.Output != "" || res.Traces != nil {
