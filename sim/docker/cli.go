@@ -30,7 +30,52 @@ var elsewhere = strings.Fields(`attach build builder commit config context cp di
 	logs manifest pause plugin pull push rmi save search secret service stack stats system tag top trust unpause update volume wait`)
 
 // groups are commands that only have commands of their own.
-var groups = map[string]string{"container": "Manage containers", "network": "Manage networks", "swarm": "Manage Swarm", "node": "Manage Swarm nodes"}
+var groups = []struct {
+	name, short string
+	commands    func() []subcommand
+}{
+	{"container", "Manage containers", containerCommands},
+	{"network", "Manage networks", func() []subcommand { return networkCommands }},
+	{"swarm", "Manage Swarm", func() []subcommand { return swarmCommands }},
+	{"node", "Manage Swarm nodes", func() []subcommand { return nodeCommands }},
+}
+
+// containerCommands are those of docker container: docker's own, by another name.
+func containerCommands() []subcommand {
+	all := []subcommand{
+		{name: "attach", short: "Attach local standard input, output, and error streams to a running container"},
+		{name: "commit", short: "Create a new image from a container's changes"},
+		{name: "cp", short: "Copy files/folders between a container and the local filesystem"},
+		{name: "create", short: "Create a new container"},
+		{name: "diff", short: "Inspect changes to files or directories on a container's filesystem"},
+		{name: "exec", short: "Run a command in a running container"},
+		{name: "export", short: "Export a container's filesystem as a tar archive"},
+		{name: "inspect", short: "Display detailed information on one or more containers"},
+		{name: "kill", short: "Kill one or more running containers"},
+		{name: "logs", short: "Fetch the logs of a container"},
+		{name: "ls", short: "List containers", run: commands["ps"]},
+		{name: "pause", short: "Pause all processes within one or more containers"},
+		{name: "port", short: "List port mappings or a specific mapping for the container"},
+		{name: "prune", short: "Remove all stopped containers"},
+		{name: "rename", short: "Rename a container"},
+		{name: "restart", short: "Restart one or more containers"},
+		{name: "rm", short: "Remove one or more containers"},
+		{name: "run", short: "Run a command in a new container"},
+		{name: "start", short: "Start one or more stopped containers"},
+		{name: "stats", short: "Display a live stream of container(s) resource usage statistics"},
+		{name: "stop", short: "Stop one or more running containers"},
+		{name: "top", short: "Display the running processes of a container"},
+		{name: "unpause", short: "Unpause all processes within one or more containers"},
+		{name: "update", short: "Update configuration of one or more containers"},
+		{name: "wait", short: "Block until one or more containers stop, then print their exit codes"},
+	}
+	for i := range all {
+		if all[i].run == nil {
+			all[i].run = commands[all[i].name]
+		}
+	}
+	return all
+}
 
 // docker is the command docker.
 func (c *call) docker() (int, error) {
@@ -59,30 +104,12 @@ func (c *call) docker() (int, error) {
 
 func (c *call) subcommand(path string, args []string) (int, error) {
 	name := args[0]
+	for _, g := range groups {
+		if g.name == name {
+			return c.grouped(path+" "+name, g.short, g.commands(), args[1:])
+		}
+	}
 	switch {
-	case name == "network" && path == "docker":
-		return c.network(args[1:])
-	case name == "swarm" && path == "docker":
-		return c.grouped("docker swarm", groups[name], swarmCommands, args[1:])
-	case name == "node" && path == "docker":
-		return c.grouped("docker node", groups[name], nodeCommands, args[1:])
-	case name == "container" && path == "docker":
-		if len(args) == 1 || args[1] == "--help" {
-			fmt.Fprint(&c.out, group(path+" "+name, groups[name]))
-			return 0, nil
-		}
-		switch args[1] {
-		case "ls", "list":
-			args[1] = "ps"
-		}
-		if commands[args[1]] == nil || args[1] == "version" {
-			if slices.Contains(elsewhere, args[1]) || args[1] == "prune" {
-				return c.elsewhere("docker container " + args[1])
-			}
-			fmt.Fprint(&c.errs, group(path+" "+name, groups[name]))
-			return 1, nil
-		}
-		return commands[args[1]](c, "docker container "+args[1], args[2:])
 	case commands[name] != nil:
 		return commands[name](c, path+" "+name, args[1:])
 	case slices.Contains(elsewhere, name):
@@ -92,13 +119,60 @@ func (c *call) subcommand(path string, args []string) (int, error) {
 	return 1, nil
 }
 
-// group is the usage of a command that only has commands of its own.
-func group(path, short string) string {
-	return fmt.Sprintf("\nUsage:  %s COMMAND\n\n%s\n\nRun '%s COMMAND --help' for more information on a command.\n", path, short, path)
+// subcommand is a command that belongs to another: docker network create.
+type subcommand struct {
+	name, short string
+	run         command // nil: not here
+}
+
+// grouped does one of the commands that a command has.
+func (c *call) grouped(path, short string, commands []subcommand, args []string) (int, error) {
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	switch {
+	case name == "list", name == "ps" && path == "docker container":
+		name = "ls"
+	case name == "remove":
+		name = "rm"
+	case strings.HasPrefix(name, "-") && name != "--help":
+		fmt.Fprintf(&c.errs, "unknown flag: %s\nSee '%s --help'.\n", name, path)
+		return 125, nil
+	}
+	width := 11
+	for _, cmd := range commands {
+		width = max(width, len(cmd.name))
+		if cmd.name != name {
+			continue
+		}
+		if cmd.run == nil {
+			fmt.Fprintf(&c.errs, "not simulated: %s %s\n", path, name)
+			return 95, nil
+		}
+		return cmd.run(c, path+" "+name, args[1:])
+	}
+	text := fmt.Sprintf("\nUsage:  %s COMMAND\n\n%s\n\nCommands:\n", path, short)
+	for _, cmd := range commands {
+		text += fmt.Sprintf("  %-*s %s\n", width, cmd.name, cmd.short)
+	}
+	text += fmt.Sprintf("\nRun '%s COMMAND --help' for more information on a command.\n", path)
+	if name == "--help" {
+		c.out.WriteString(text)
+		return 0, nil
+	}
+	c.errs.WriteString(text)
+	if name != "" {
+		return 1, nil
+	}
+	return 0, nil
 }
 
 func (c *call) list() string {
-	names := []string{"container", "network", "swarm", "node"}
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.name)
+	}
 	for name := range commands {
 		names = append(names, name)
 	}

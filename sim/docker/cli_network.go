@@ -12,10 +12,7 @@ import (
 // docker network …: its command lines, and what they print (docker/cli,
 // cli/command/network).
 
-var networkCommands = []struct {
-	name, short string
-	run         command
-}{
+var networkCommands = []subcommand{
 	{"connect", "Connect a container to a network", (*call).cliConnect},
 	{"create", "Create a network", (*call).cliNetworkCreate},
 	{"disconnect", "Disconnect a container from a network", (*call).cliDisconnect},
@@ -23,43 +20,6 @@ var networkCommands = []struct {
 	{"ls", "List networks", (*call).cliNetworkList},
 	{"prune", "Remove all unused networks", (*call).cliNetworkPrune},
 	{"rm", "Remove one or more networks", (*call).cliNetworkRemove},
-}
-
-// network is docker network ….
-func (c *call) network(args []string) (int, error) {
-	name := ""
-	if len(args) > 0 {
-		name = args[0]
-	}
-	switch name {
-	case "list":
-		name = "ls"
-	case "remove":
-		name = "rm"
-	}
-	for _, cmd := range networkCommands {
-		if cmd.name == name {
-			return cmd.run(c, "docker network "+name, args[1:])
-		}
-	}
-	if strings.HasPrefix(name, "-") && name != "--help" {
-		fmt.Fprintf(&c.errs, "unknown flag: %s\nSee 'docker network --help'.\n", name)
-		return 125, nil
-	}
-	text := "\nUsage:  docker network COMMAND\n\nManage networks\n\nCommands:\n"
-	for _, cmd := range networkCommands {
-		text += fmt.Sprintf("  %-11s %s\n", cmd.name, cmd.short)
-	}
-	text += "\nRun 'docker network COMMAND --help' for more information on a command.\n"
-	if name == "--help" {
-		c.out.WriteString(text)
-		return 0, nil
-	}
-	c.errs.WriteString(text)
-	if name != "" {
-		return 1, nil
-	}
-	return 0, nil
 }
 
 func (c *call) cliNetworkCreate(path string, args []string) (int, error) {
@@ -293,6 +253,9 @@ func (c *call) connectTo(network, container, ip string, aliases, links []string)
 		return unknown
 	}
 	if err := plain(aliases...); err != nil {
+		return err
+	}
+	if err := c.room(); err != nil {
 		return err
 	}
 	ep := &Endpoint{Network: n.ID, Aliases: aliases}

@@ -12,11 +12,6 @@ import (
 // docker swarm … and docker node …: their command lines, and what they print
 // (docker/cli, cli/command/swarm, cli/command/node).
 
-type subcommand struct {
-	name, short string
-	run         command // nil: not here
-}
-
 var swarmCommands = []subcommand{
 	{"ca", "Display and rotate the root CA", nil},
 	{"init", "Initialize a swarm", (*call).cliSwarmInit},
@@ -36,49 +31,6 @@ var nodeCommands = []subcommand{
 	{"ps", "List tasks running on one or more nodes, defaults to current node", nil},
 	{"rm", "Remove one or more nodes from the swarm", (*call).cliNodeRemove},
 	{"update", "Update a node", nil},
-}
-
-// grouped does one of the commands that a command has.
-func (c *call) grouped(path, short string, commands []subcommand, args []string) (int, error) {
-	name := ""
-	if len(args) > 0 {
-		name = args[0]
-	}
-	switch {
-	case name == "list":
-		name = "ls"
-	case name == "remove":
-		name = "rm"
-	case strings.HasPrefix(name, "-") && name != "--help":
-		fmt.Fprintf(&c.errs, "unknown flag: %s\nSee '%s --help'.\n", name, path)
-		return 125, nil
-	}
-	width := 11
-	for _, cmd := range commands {
-		width = max(width, len(cmd.name))
-		if cmd.name != name {
-			continue
-		}
-		if cmd.run == nil {
-			fmt.Fprintf(&c.errs, "not simulated: %s %s\n", path, name)
-			return 95, nil
-		}
-		return cmd.run(c, path+" "+name, args[1:])
-	}
-	text := fmt.Sprintf("\nUsage:  %s COMMAND\n\n%s\n\nCommands:\n", path, short)
-	for _, cmd := range commands {
-		text += fmt.Sprintf("  %-*s %s\n", width, cmd.name, cmd.short)
-	}
-	text += fmt.Sprintf("\nRun '%s COMMAND --help' for more information on a command.\n", path)
-	if name == "--help" {
-		c.out.WriteString(text)
-		return 0, nil
-	}
-	c.errs.WriteString(text)
-	if name != "" {
-		return 1, nil
-	}
-	return 0, nil
 }
 
 // without refuses options that are not here.

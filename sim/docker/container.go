@@ -79,6 +79,10 @@ func plain(names ...string) error {
 // create makes a container that does not run yet (daemon/create.go).
 func (c *call) create(s *spec) (*Container, error) {
 	ct := &s.Container
+	ct.Size = c.size()
+	if err := c.room(); err != nil {
+		return nil, err
+	}
 	if err := plain(append([]string{ct.Hostname, ct.Domainname}, s.aliases...)...); err != nil {
 		return nil, err
 	}
@@ -240,12 +244,7 @@ func (s *spec) networks0() string {
 // reserve gives a container its name (daemon/names.go).
 func (c *call) reserve(ct *Container, name string) error {
 	if name == "" {
-		for {
-			name = c.randomName()
-			if c.find(name) == nil {
-				break
-			}
-		}
+		name = c.freeName(ct.ID)
 	}
 	if !validName.MatchString(strings.TrimPrefix(name, "/")) {
 		return refuse(Invalid, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)

@@ -30,6 +30,7 @@
 //	ports.go     -p, allocation, mapping, docker-proxy             files.go      hosts, resolv.conf, hostname
 //	resolver.go  the embedded DNS server                           swarm.go      machines that share networks
 //	overlay.go   the overlay driver                                gwbridge.go   docker_gwbridge
+//	bounds.go    how much a daemon keeps
 package docker
 
 import (
@@ -207,6 +208,7 @@ type Container struct {
 	Ran      bool   // it has been started at some time
 	// Spec is what `docker inspect` tells and nothing here needs.
 	Env, Labels []string
+	Size        int `json:",omitempty"` // bytes of the command line that made it
 }
 
 // Link is one --link of a container.
@@ -280,6 +282,7 @@ type Network struct {
 	Ingress bool
 
 	Default   bool         // the network bridge, which dockerd makes anew at each start
+	Size      int          `json:",omitempty"` // bytes of the command line that made it
 	OwnSubnet bool         // somebody chose the subnet
 	OwnBridge bool         // the driver made the device, and removes it
 	SNAT      netip.Addr   // -o com.docker.network.host_ipv4: instead of MASQUERADE

@@ -55,6 +55,9 @@ func predefinedName(name string) bool {
 
 // networkCreate makes a network that somebody asked for (createNetwork).
 func (c *call) networkCreate(o NetworkCreate) (*Network, error) {
+	if err := c.room(); err != nil {
+		return nil, err
+	}
 	if predefinedName(o.Name) && o.Driver != "overlay" {
 		return nil, refuse(Forbid, "operation is not permitted on predefined %s network", o.Name)
 	}
@@ -70,7 +73,7 @@ func (c *call) networkCreate(o NetworkCreate) (*Network, error) {
 			return nil, refuse(System, "not simulated: IPv6")
 		}
 	}
-	n := &Network{ID: c.newID(), Name: o.Name, Driver: o.Driver, Scope: "local", Created: c.now(), Internal: o.Internal, Attach: o.Attach,
+	n := &Network{ID: c.newID(), Name: o.Name, Driver: o.Driver, Scope: "local", Created: c.now(), Size: c.size(), Internal: o.Internal, Attach: o.Attach,
 		Ingress: o.Ingress, Options: o.Options, Labels: o.Labels, IPAM: o.IPAM, OwnSubnet: len(o.IPAM) > 0}
 	if n.Driver == "" {
 		n.Driver = "bridge"

@@ -94,6 +94,10 @@ const (
 // firstVNI is the first that a swarm gives out (swarmkit; vxlanIDStart).
 const firstVNI = 4096
 
+// maxNodes bounds the machines a swarm knows: one that leaves and joins again is
+// another.
+const maxNodes = 1000
+
 // rpc is a refusal of the manager's.
 func rpc(code, format string, args ...any) error {
 	return refuse(System, "rpc error: code = %s desc = %s", code, fmt.Sprintf(format, args...))
@@ -241,6 +245,8 @@ func (c *call) swarmJoin(token string, remote netip.AddrPort, addr netip.Addr) e
 		return refuse(System, "remote CA does not match fingerprint. Expected: %s", c.hex(64))
 	case token != cl.Worker && token != cl.Manager:
 		return refuse(System, "%s", badToken)
+	case len(cl.Nodes) > maxNodes:
+		return refuse(System, "not simulated: a swarm that more than %d machines have joined", maxNodes)
 	case token == cl.Manager:
 		return refuse(System, "not simulated: a second manager")
 	}
