@@ -170,6 +170,10 @@ type HTTPOptions struct {
 	Include bool          // -i
 	Output  string        // -o: "" prints
 	Write   string        // -w
+	Method  string        // -X
+	Fields  []string      // -H, each
+	Agent   *string       // -A
+	Data    *string       // -d
 }
 
 // Fetcher is curl(1) 7.88.1, with its texts.
@@ -192,6 +196,7 @@ type Fetcher struct {
 	body       int // bytes of it
 	code       int // of the answer
 	file       []byte
+	sent       int // bytes of -d
 	speeds     []speed
 }
 
@@ -369,18 +374,85 @@ func (f *Fetcher) request() int {
 // ask writes the request.
 func (f *Fetcher) ask() {
 	f.note(fmt.Sprintf("Connected to %s (%s) port %d (#0)", f.host, f.ip, f.port))
-	method := "GET"
-	if f.o.Head {
-		method = "HEAD"
-	}
-	host := f.host
-	if f.port != 80 {
-		host += ":" + strconv.Itoa(int(f.port))
-	}
-	text := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n", method, f.path, host)
+	text := f.o.request(f.host, f.port, f.path)
 	f.s.tcp.asked = len(text)
-	f.s.Write([]byte(text))
+	data := ""
+	if f.o.Data != nil {
+		data = *f.o.Data
+	}
+	f.sent = len(data)
+	f.s.Write([]byte(text + data))
 	f.verbose('>', text)
+	if data != "" && f.o.Verbose {
+		fmt.Fprintf(&f.Err, "} [%d bytes data]\n", len(data))
+	}
+}
+
+// request writes the head of a request (Curl_http, lib/http.c). A field that was
+// asked for stands in for curl's own of that name, and one without a value takes
+// curl's own away.
+func (o *HTTPOptions) request(host string, port uint16, path string) string {
+	if port != 80 {
+		host += ":" + strconv.Itoa(int(port))
+	}
+	agent := "curl/7.88.1"
+	if o.Agent != nil {
+		agent = *o.Agent
+	}
+	method := "GET"
+	own := []string{"Host: " + host, "User-Agent: " + agent, "Accept: */*"}
+	var after []string
+	switch {
+	case o.Head:
+		method = "HEAD"
+	case o.Data != nil:
+		method = "POST"
+		after = []string{"Content-Length: " + strconv.Itoa(len(*o.Data)), "Content-Type: application/x-www-form-urlencoded"}
+	}
+	if o.Method != "" {
+		method = o.Method
+	}
+	var fields []string
+	asked := map[string]string{}
+	for _, f := range o.Fields {
+		name, value, ok := strings.Cut(f, ":")
+		bare := strings.TrimSpace(value) == ""
+		if !ok {
+			if name, ok = strings.CutSuffix(f, ";"); !ok {
+				continue
+			}
+			f, bare = name+":", false
+		}
+		key := strings.ToLower(name)
+		asked[key] = f
+		if !bare && key != "host" {
+			fields = append(fields, f)
+		}
+	}
+	var b strings.Builder
+	line := func(f string) { b.WriteString(f + "\r\n") }
+	line(method + " " + path + " HTTP/1.1")
+	for _, f := range own {
+		name, value, _ := strings.Cut(f, ": ")
+		instead, has := asked[strings.ToLower(name)]
+		switch {
+		case has && name == "Host" && !strings.HasSuffix(instead, ":"):
+			line(instead)
+		case !has && value != "":
+			line(f)
+		}
+	}
+	for _, f := range fields {
+		line(f)
+	}
+	for _, f := range after {
+		name, _, _ := strings.Cut(f, ":")
+		if _, has := asked[strings.ToLower(name)]; !has {
+			line(f)
+		}
+	}
+	line("")
+	return b.String()
 }
 
 // verbose prints a header line by line, as -v does.
@@ -563,18 +635,23 @@ func (f *Fetcher) meter(last bool) {
 	}
 	us := max(1, f.spent()/1000)
 	average := int64(f.body) * 1000000 / us
-	now := speed{f.Process.w.now, int64(f.body)}
+	now := speed{f.Process.w.now, int64(f.body + f.sent)}
 	f.speeds = append(f.speeds, now)
-	current := average
+	up, upload := 0, int64(f.sent)*1000000/us
+	if f.sent > 0 {
+		up = 100
+	}
+	current := average + upload
 	if len(f.speeds) > 1 {
 		first := f.speeds[max(0, len(f.speeds)-6)]
 		current = (now.bytes - first.bytes) * 1000 / max(1, (now.at-first.at)/1e6)
 	}
-	total := max(f.length, f.body)
-	percent := 0
+	page := max(f.length, f.body)
+	percent, down := 0, 0
 	estimate := int64(0)
-	if total > 0 && f.length >= 0 {
-		percent = f.body * 100 / total
+	if page > 0 && f.length >= 0 {
+		down = f.body * 100 / page
+		percent = (f.body + f.sent) * 100 / (page + f.sent)
 		if average > 0 {
 			estimate = int64(f.length) / average
 		}
@@ -583,8 +660,8 @@ func (f *Fetcher) meter(last bool) {
 	if estimate > 0 {
 		left = estimate - us/1000000
 	}
-	fmt.Fprintf(&f.Err, "\r%3d %s  %3d %s  %3d %s  %s  %s %s %s %s %s", percent, max5(int64(total)), percent, max5(int64(f.body)), 0, max5(0),
-		max5(average), max5(0), clock(estimate), clock(us/1000000), clock(left), max5(current))
+	fmt.Fprintf(&f.Err, "\r%3d %s  %3d %s  %3d %s  %s  %s %s %s %s %s", percent, max5(int64(page+f.sent)), down, max5(int64(f.body)), up, max5(int64(f.sent)),
+		max5(average), max5(upload), clock(estimate), clock(us/1000000), clock(left), max5(current))
 }
 
 // clock is time2str of lib/progress.c.
