@@ -16,7 +16,7 @@ export default {
   'standing.ahead': '尚未开始',
   'missing': '没有名为“{id}”的课程。',
   'missing.do': '请从下面选择一课：',
-  'start.title': '容器发出的数据包去了哪里？',
+  'start.title': '容器的数据包去了哪里？',
   'start.lead': '亲手搭建容器网络，一次一条命令，看每个数据包怎样找到自己的路：穿过命名空间、网桥、路由和 NAT。',
   'start.predict': '预测',
   'start.predict.what': '数据包出发之前，先说说它会怎样。',

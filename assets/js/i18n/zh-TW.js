@@ -16,7 +16,7 @@ export default {
   'standing.ahead': '尚未開始',
   'missing': '沒有名為「{id}」的課程。',
   'missing.do': '請從下面選擇一課：',
-  'start.title': '容器送出的封包去了哪裡？',
+  'start.title': '容器的封包去了哪裡？',
   'start.lead': '親手打造容器網路，一次一道指令，看每個封包怎麼找到自己的路：穿過命名空間、橋接器、路由和 NAT。',
   'start.predict': '預測',
   'start.predict.what': '封包出發之前，先說說它會怎樣。',
