@@ -22,8 +22,6 @@ import (
 	"vethlab/web"
 )
 
-const lessonID = "bridge-by-hand"
-
 // However a lab ends, nothing of it is left: no process, namespace, link,
 // rule or file.
 func TestKillServer(t *testing.T) {

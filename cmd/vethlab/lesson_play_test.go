@@ -9,6 +9,9 @@ import (
 	"vethlab/sim/trace"
 )
 
+// lessonID is the lesson that most tests take.
+const lessonID = "bridge-by-hand"
+
 // TestLessonsSimulated plays every lesson in the simulator, with what holds on
 // the kernel (see TestLessons) expected of it; and all that it tells of packets
 // it calls simulated.

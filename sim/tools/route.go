@@ -91,6 +91,10 @@ func routeTool(c *call) op.Result {
 	return op.Result{}
 }
 
+// networks are the names of Debian's /etc/networks (package netbase, or its
+// installer's); "default" is route's own.
+var networks = map[string]string{"127.0.0.0": "loopback", "169.254.0.0": "link-local"}
+
 // routeTable lists table main as /proc/net/route tells it.
 func (c *call) routeTable(extend int, numeric bool) {
 	c.out.WriteString("Kernel IP routing table\n")
@@ -118,11 +122,18 @@ func (c *call) routeTable(extend int, numeric bool) {
 			gw, flags, dev = "-", "!"+strings.TrimPrefix(flags, "U"), "-"
 		}
 		dst := r.Dst.Addr().String()
-		if r.Dst.Bits() == 0 && !numeric {
-			dst = "default"
-		}
-		if gw == "127.0.0.1" && !numeric {
-			gw = "localhost" // the one name that /etc/hosts has everywhere
+		if !numeric {
+			switch name := networks[dst]; {
+			case r.Dst.Bits() == 0:
+				dst = "default"
+			case name != "" && r.Dst.Bits() < 32:
+				dst = name
+			case dst == "127.0.0.1":
+				dst = "localhost" // the one name that /etc/hosts has everywhere
+			}
+			if gw == "127.0.0.1" {
+				gw = "localhost"
+			}
 		}
 		fmt.Fprintf(&c.out, "%-15s %-15s %-15s %-5s ", dst, gw, netmask(r.Dst.Bits()), flags)
 		dash := func(format string, n int) string {
