@@ -24,7 +24,7 @@ export default {
   'start.run.what': 'Every command runs in a lab of your own, on a real Linux kernel wherever the machine lets it. Nothing on the machine is changed.',
   'start.follow': 'Follow',
   'start.follow.what': 'Lead the packet from point to point, and see which rule rewrote which field.',
-  'start.model': 'Where it does not, a model of Linux networking stands in, and all that it shows is marked as simulated.',
+  'start.model': 'Where no lab can be made on the kernel, a model of Linux networking stands in, and all that it shows is marked as simulated.',
   'start.picture': 'A packet leaves the container web by the bridge docker0, passes PREROUTING, route, FORWARD and POSTROUTING of the host, where MASQUERADE gives it the host’s source address, and goes out by eth0 to the internet.',
   'start.none': 'No lessons were found.',
   'conn.connecting': 'connecting…',

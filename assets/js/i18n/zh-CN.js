@@ -24,7 +24,7 @@ export default {
   'start.run.what': '每条命令都在你独享的实验环境里运行；只要机器允许，用的就是真实的 Linux 内核。机器本身不会被改动。',
   'start.follow': '跟踪',
   'start.follow.what': '跟着数据包一处一处地走，看哪条规则改写了哪个字段。',
-  'start.model': '机器不允许时，由 Linux 网络的模型代替，所显示的一切都标明是模拟的。',
+  'start.model': '无法在内核上建立实验环境时，由 Linux 网络的模型代替，所显示的一切都标明是模拟的。',
   'start.picture': '一个数据包离开容器 web，经过网桥 docker0，再依次通过主机的 PREROUTING、路由、FORWARD 和 POSTROUTING；MASQUERADE 在那里把源地址换成主机的地址，然后从 eth0 发往 internet。',
   'start.none': '没有找到课程。',
   'conn.connecting': '正在连接……',

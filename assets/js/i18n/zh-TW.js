@@ -24,7 +24,7 @@ export default {
   'start.run.what': '每道指令都在你獨享的實驗環境裡執行；只要機器允許，用的就是真實的 Linux 核心。機器本身不會被更動。',
   'start.follow': '追蹤',
   'start.follow.what': '跟著封包一處一處走，看是哪條規則改寫了哪個欄位。',
-  'start.model': '機器不允許時，由 Linux 網路的模型代替，所顯示的一切都標明是模擬的。',
+  'start.model': '無法在核心上建立實驗環境時，由 Linux 網路的模型代替，所顯示的一切都標明是模擬的。',
   'start.picture': '一個封包離開容器 web，經過橋接器 docker0，再依序通過主機的 PREROUTING、路由、FORWARD 和 POSTROUTING；MASQUERADE 在那裡把來源位址換成主機的位址，然後從 eth0 送往 internet。',
   'start.none': '找不到課程。',
   'conn.connecting': '連線中……',
