@@ -33,8 +33,10 @@ func (ip IP) String() string { return ip.Addr().String() }
 
 func (ip IP) loopback() bool  { return ip>>24 == 127 }
 func (ip IP) multicast() bool { return ip>>28 == 0xe }
-func (ip IP) zeronet() bool   { return ip>>24 == 0 }
 func (ip IP) broadcast() bool { return ip == 0xffffffff }
+
+// zeronet: the rest of 0/8 is like any other network (ipv4_is_zeronet, since Linux 5.3).
+func (ip IP) zeronet() bool { return ip == 0 }
 
 // mask returns the netmask of a prefix length.
 func mask(bits int) IP { return IP(^uint64(0) << (32 - bits)) }

@@ -332,7 +332,7 @@ func (b *builder) diedInRouting(t *trace.Trace, n *state.Node, last *pass, h tra
 	switch {
 	case last.hooks == nil:
 		set(trace.Vanished, trace.Captured, trace.CodeVanished, "point", lastPoint(t))
-	case h.Src.IsMulticast() || h.Src == everybody || h.Src.As4()[0] == 0 && h.Dst != everybody,
+	case h.Src.IsMulticast() || h.Src == everybody || h.Src.IsUnspecified() && h.Dst != everybody,
 		dev != "lo" && h.Src.IsLoopback() && !h.Dst.IsLoopback() && !routeLocal:
 		refuse(trace.CodeMartianSource, "martian source")
 		set(trace.Martian, trace.Explained, trace.CodeMartianSource, "src", h.Src.String(), "dev", dev)

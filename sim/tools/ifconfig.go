@@ -478,9 +478,6 @@ func (i *ifc) address(word string, usage func()) (mask netip.Addr, ok bool) {
 	if !known {
 		fail(1, "%s\nifconfig: `--help' gives usage information.", unknownHost(text))
 	}
-	if !a.IsUnspecified() && a.As4()[0] == 0 {
-		notSimulated("ifconfig … %s", a)
-	}
 	l, old := i.own()
 	bits := classBits(a)
 	switch {
