@@ -50,6 +50,7 @@ func openKernel(ctx context.Context, w op.World) (lessons.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	onOneCPU(l.Pid())
 	return l, nil
 }
 

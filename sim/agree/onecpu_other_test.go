@@ -1,0 +1,5 @@
+//go:build !linux
+
+package agree_test
+
+func onOneCPU(int) {}
