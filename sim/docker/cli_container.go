@@ -232,7 +232,16 @@ func (c *call) cliExec(path string, args []string) (int, error) {
 	if !ct.Running {
 		return c.fail(refuse(Conflict, "Container %s is not running", ct.ID))
 	}
-	_ = detach
+	if detach.on() {
+		res, err := c.result(c.d.Machine, "nsenter -t "+ct.pid()+" -m -u -n "+quoted(args[1:])+" &")
+		if pid, wrong := strconv.Atoi(strings.TrimSpace(res.Output)); err == nil && wrong == nil {
+			ct.Execs = append(ct.Execs, pid)
+		}
+		if _, refused := err.(*Refused); refused {
+			return c.fail(refuse(System, "OCI runtime exec failed: exec failed: unable to start container process: exec: %q: executable file not found in $PATH: unknown", args[1]))
+		}
+		return 0, err
+	}
 	return c.inside(ct, args[1:])
 }
 

@@ -421,7 +421,10 @@ func (c *call) process(ct, other *Container) error {
 		line = o.String()
 		ct.Node = c.d.Machine
 	default:
-		o.NewNet, o.Node = true, ct.Name
+		o.NewNet = true
+		if len(ct.Name) <= 128 { // else it is longer than a node's may be
+			o.Node = ct.Name
+		}
 		line = o.String()
 		ct.Node = ct.Name
 	}
@@ -494,6 +497,12 @@ func (c *call) gone(ct *Container) error {
 	if c.explain {
 		return nil
 	}
+	for _, pid := range ct.Execs { // which in a container end with its first process, by the kernel (zap_pid_ns_processes)
+		if _, err := c.apply(c.d.Machine, fmt.Sprintf("kill -9 %d", pid)); err != nil {
+			return lost{err}
+		}
+	}
+	ct.Execs = nil
 	for range 100 {
 		c.snap = nil
 		if yes, err := c.alive(ct); err != nil || !yes {

@@ -206,6 +206,7 @@ type Container struct {
 	Resolver int    // port of the embedded name server; 0: there is none
 	Names    string // what it answers, as its file has it
 	Ran      bool   // it has been started at some time
+	Execs    []int  `json:",omitempty"` // what docker exec -d started in it
 	// Spec is what `docker inspect` tells and nothing here needs.
 	Env, Labels []string
 	Size        int `json:",omitempty"` // bytes of the command line that made it

@@ -138,10 +138,14 @@ func (c *call) populate(ct *Container, n *Network, ep *Endpoint) error {
 			return err
 		}
 	}
-	if ep == c.gatewayEndpoint(ct) {
-		return c.within(ct, "ip route add default via %s dev %s", ep.Gateway, ep.Dev)
+	if ep != c.gatewayEndpoint(ct) {
+		return nil
 	}
-	return nil
+	err := c.within(ct, "ip route add default via %s dev %s", ep.Gateway, ep.Dev)
+	if _, refused := err.(*Refused); refused { // sandbox.updateGateway
+		return refuse(System, "failed to set gateway while updating gateway: %s", reason(err))
+	}
+	return err
 }
 
 // enter moves the inner end of a pair into the container, under the first free

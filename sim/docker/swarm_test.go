@@ -102,6 +102,20 @@ func TestRefusals(t *testing.T) {
 	if !strings.Contains(res.Stderr, `error setting interface \"veth`) || !strings.Contains(res.Stderr, "cannot assign requested address\": unknown.\n") {
 		t.Errorf("a group's address for a card: %q", res.Stderr)
 	}
+	do(false, "docker run -d --name box busybox")
+	for _, words := range []string{"docker exec -d box sleep infinity", "docker exec -d box python3 -m http.server 80", "docker restart box", "docker rm -f box"} {
+		if res := do(false, words); res.Status != 0 || res.Stderr != "" {
+			t.Errorf("%s: %q", words, res.Stderr)
+		}
+	}
+	if out := do(false, "docker ps -a --filter name=box -q").Output; out != "" {
+		t.Errorf("box is still there: %q", out)
+	}
+	long := strings.Repeat("n", 200)
+	if res := do(false, "docker run -d --name "+long+" nginx"); res.Status != 0 {
+		t.Errorf("a long name: %q", res.Stderr)
+	}
+	do(false, "docker rm -f "+long)
 	do(false, "docker network create -o com.docker.network.driver.mtu=20 small")
 	res = do(false, "docker run -d --name tight --net small busybox")
 	if !strings.Contains(res.Stderr, "failed to create endpoint tight on network small: failed to set MTU on host interface veth") || !strings.HasSuffix(res.Stderr, ": invalid argument.\n") {
