@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -244,10 +245,8 @@ func (n *Netns) restore(s *state.Node) error {
 				return fmt.Errorf("link %q: %w", l.name, err)
 			}
 		}
-		for _, a := range l.addrs {
-			n.addAddrRoutes(l, a)
-		}
 	}
+	n.restoreAddrRoutes(s.Routes)
 	// The addresses' routes to their networks are in the snapshot, if nobody
 	// deleted them.
 	n.fib.main = &fibTable{id: tableMain}
@@ -369,6 +368,32 @@ func (n *Netns) restoreRoute(s state.Route) error {
 	}
 	t.set(r.dst, r.bits, slices.Insert(rows, at, r))
 	return nil
+}
+
+// restoreAddrRoutes makes what follows from the addresses. Of links that share a
+// network the one comes first whose route to it does: it was there first.
+func (n *Netns) restoreAddrRoutes(main []state.Route) {
+	type owned struct {
+		l    *Link
+		a    *ifAddr
+		rank int
+	}
+	var all []owned
+	for _, l := range n.links {
+		for _, a := range l.addrs {
+			rank := slices.IndexFunc(main, func(r state.Route) bool {
+				return r.Table == tableMain && r.Dev == l.name && r.Dst == netip.PrefixFrom((a.peer&mask(a.bits)).Addr(), a.bits)
+			})
+			if rank < 0 {
+				rank = len(main)
+			}
+			all = append(all, owned{l, a, rank})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b owned) int { return cmp.Compare(a.rank, b.rank) })
+	for _, o := range all {
+		n.addAddrRoutes(o.l, o.a)
+	}
 }
 
 func (n *Netns) restorePolicies(all []state.Policy) error {

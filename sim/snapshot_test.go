@@ -9,6 +9,33 @@ import (
 	"vethlab/sim/state"
 )
 
+// Links that share a network were there one after the other, and are again.
+func TestSnapshotSharedNetwork(t *testing.T) {
+	l := newLab(t, "host", `
+		host# ip link add v1 type veth peer name v2
+		host# ip link add br0 type bridge
+		host# ip link set v1 up
+		host# ip link set v2 up
+		host# ip link set br0 up
+		host# ip addr add 10.0.1.1/24 dev br0
+		host# ip addr add 10.0.1.2/24 dev v2
+		host# ip addr add 10.0.1.3/24 dev v1`)
+	w, err := FromSnapshot(l.snapshot(), Options{Start: l.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after []string
+	for _, r := range l.Node("host").Routes() {
+		before = append(before, r.String())
+	}
+	for _, r := range w.Node("host").Routes() {
+		after = append(after, r.String())
+	}
+	if strings.Join(before, "\n") != strings.Join(after, "\n") {
+		t.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+}
+
 func TestSnapshotRoundTrip(t *testing.T) {
 	l := newLab(t, "host client", `
 		host# ip netns add ns1
