@@ -10,7 +10,6 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -22,14 +21,13 @@ import (
 
 // reference is Debian's Docker daemon.
 type reference struct {
-	dir  string // image.tar, root.tar
-	room chan struct{}
+	dir string // image.tar, root.tar
 }
 
 // newReference makes the images, and the data of a daemon that has them.
 func newReference(t testing.TB, w op.World) *reference {
 	t.Helper()
-	r := &reference{dir: t.TempDir(), room: make(chan struct{}, runtime.NumCPU())}
+	r := &reference{dir: t.TempDir()}
 	if err := writeImage(filepath.Join(r.dir, "image.tar")); err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +122,6 @@ func writeImage(file string) error {
 // what it tells of one.
 func (r *reference) run(t testing.TB, w op.World, commands string, each func(told)) {
 	t.Helper()
-	r.room <- struct{}{}
-	defer func() { <-r.room }()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cgroup := fmt.Sprintf("/vethlab-test-%d-%s", os.Getpid(), filepath.Base(t.TempDir())+filepath.Base(filepath.Dir(t.TempDir())))
