@@ -120,7 +120,7 @@ func (n *nodeShell) background(ctx context.Context, hc interp.HandlerContext, ar
 
 // startTime is how long a line waits for a command in the background to begin,
 // where the lab does not tell when it has.
-const startTime = 20 * time.Millisecond
+const startTime = 200 * time.Millisecond
 
 // group runs commands in the background, in a copy of the shell. The line ends
 // when they do.

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"vethlab/lessons"
@@ -40,30 +39,21 @@ func TestListings(t *testing.T) {
 				t.Fatal(err)
 			}
 			var printed [2][]lessons.Outcome
-			var both sync.WaitGroup
 			for i, open := range []lessons.Opener{openKernel, openSim} {
-				both.Go(func() {
-					lab, err := open(t.Context(), world)
+				lab, err := open(t.Context(), world)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sh := lessons.NewShell(lab)
+				for _, l := range transcript {
+					out, err := sh.Run(t.Context(), l.Node, l.Text, nil)
 					if err != nil {
-						t.Error(err)
-						return
+						t.Fatalf("%s# %s: %v", l.Node, l.Text, err)
 					}
-					defer lab.Close()
-					sh := lessons.NewShell(lab)
-					defer sh.Close()
-					for _, l := range transcript {
-						out, err := sh.Run(t.Context(), l.Node, l.Text, nil)
-						if err != nil {
-							t.Errorf("%s# %s: %v", l.Node, l.Text, err)
-							return
-						}
-						printed[i] = append(printed[i], out)
-					}
-				})
-			}
-			both.Wait()
-			if t.Failed() {
-				return
+					printed[i] = append(printed[i], out)
+				}
+				sh.Close()
+				lab.Close()
 			}
 			for i, l := range transcript {
 				kernel, model := printed[0][i], printed[1][i]
