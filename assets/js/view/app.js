@@ -144,7 +144,9 @@ function read(by) {
 /** @param {EventTarget | null} target @returns {'none' | 'button' | 'field' | 'scroll' | 'dialog'} */
 function focusKind(target) {
   if (!(target instanceof Element)) return 'none';
-  if (target.closest('dialog')) return 'dialog';
+  // one that has just closed may hold the focus until the next drawing
+  const dialog = target.closest('dialog');
+  if (dialog) return dialog.open ? 'dialog' : 'none';
   if (target.matches('input, select, textarea')) return 'field';
   if (target.matches('button, a, summary')) return 'button';
   if (target.matches('[tabindex="0"]') && target.scrollWidth + target.scrollHeight > target.clientWidth + target.clientHeight) return 'scroll';
