@@ -57,6 +57,23 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// A node that asks by two links for one address asks twice.
+func TestKeyOfARP(t *testing.T) {
+	ask := func(mac byte) []byte {
+		e := eth()
+		e.EthernetType = layers.EthernetTypeARP
+		return frame(t, e, &layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 1,
+			SourceHwAddress: []byte{2, 0, 0, 0, 0, mac}, SourceProtAddress: []byte{10, 0, 1, 2}, DstHwAddress: make([]byte, 6), DstProtAddress: []byte{10, 0, 1, 1}})
+	}
+	d := NewDecoder()
+	_, k1, _, ok1 := d.Frame(ask(1))
+	_, k2, _, ok2 := d.Frame(ask(2))
+	_, again, _, _ := d.Frame(ask(1))
+	if !ok1 || !ok2 || k1 == k2 || k1 != again {
+		t.Errorf("keys %x, %x, %x; decoded %v, %v", k1, k2, again, ok1, ok2)
+	}
+}
+
 // The kernel hands over whatever a lab puts on a wire.
 func FuzzFrame(f *testing.F) {
 	f.Add(frame(f, eth(), ip("10.0.0.1", "10.0.0.2", layers.IPProtocolTCP, 64), &layers.TCP{SYN: true}))

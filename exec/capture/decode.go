@@ -88,6 +88,7 @@ func (d *Decoder) header() (h trace.Header, k Key, payload []byte, ok bool) {
 				h.ARPMAC = mac(d.arp.SourceHwAddress)
 			}
 			mix(0x0806, uint64(d.arp.Operation))
+			sum.Write(d.arp.SourceHwAddress) // a node may ask by two links for one address
 			sum.Write(d.arp.SourceProtAddress)
 			sum.Write(d.arp.DstProtAddress)
 		case layers.LayerTypeIPv4:
