@@ -96,6 +96,9 @@ var chances = []struct {
 	{regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{6}`), "TIME"},
 	{regexp.MustCompile(`pid=\d+,fd=\d+`), "pid=P,fd=F"},
 	{regexp.MustCompile(`(?m)Process +$`), "Process"}, // ss pads it to the width of the pids
+	// Of two FINs that cross on two CPUs the kernel tells at once (nf_ct_deliver_cached_events).
+	{regexp.MustCompile(`(?m)^ *\[UPDATE\] tcp .* FIN_WAIT .*\n`), ""},
+	{regexp.MustCompile(`\d+ flow events`), "flow events"},
 	{regexp.MustCompile(`portid=\d+( progname=\S+)?`), "portid=P"},
 	{regexp.MustCompile(`time[= ][\d.]+ ?ms`), "time=T"},
 	{regexp.MustCompile(`after \d+ ms`), "after T ms"},
