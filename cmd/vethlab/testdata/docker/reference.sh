@@ -16,7 +16,7 @@
 set -u
 dir=$1
 PATH=/usr/sbin:/usr/bin:/sbin:/bin # Debian's docker.io, whatever else there is
-export GOGC=400                    # programs that live so briefly need collect no garbage
+export GOGC=${GOGC:-400}            # programs that live so briefly need collect no garbage
 exec 1>/dev/null
 
 mount --make-rprivate /
