@@ -234,11 +234,14 @@ func (c *call) cliVersion(path string, args []string) (int, error) {
 }
 
 // each does something with every operand, as docker stop and others do: what
-// was done is printed, what was not is said at the end.
+// was done is printed, what was not is said at the end. Without a daemon nothing is.
 func (c *call) each(args []string, do func(string) error) (int, error) {
 	var wrong []string
 	for _, a := range args {
-		err := do(a)
+		err := errNoDaemon
+		if c.d.Running {
+			err = do(a)
+		}
 		if l := (lost{}); errors.As(err, &l) {
 			return 1, err
 		}

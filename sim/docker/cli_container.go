@@ -54,9 +54,6 @@ func (c *call) some(f *flagSet, args []string, do func(*Container) error) (int, 
 		return st, nil
 	}
 	return c.each(args, func(name string) error {
-		if !c.d.Running {
-			return errNoDaemon
-		}
 		ct, err := c.lookup(name)
 		if err != nil {
 			return err
@@ -97,9 +94,6 @@ func (c *call) cliKill(path string, args []string) (int, error) {
 		return st, nil
 	}
 	return c.each(args, func(name string) error {
-		if !c.d.Running {
-			return errNoDaemon
-		}
 		ct, err := c.lookup(name)
 		if err != nil {
 			return refuse(NotFound, "Cannot kill container: %s: %v", name, err)
